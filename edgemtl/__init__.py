@@ -1,0 +1,3 @@
+"""edgemtl: one multi-task vision network on edge devices."""
+
+__version__ = "0.1.0"

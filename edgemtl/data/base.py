@@ -1,0 +1,83 @@
+"""What every data set looks like from outside, whatever its files look like.
+
+A data set maps its own names to the class list of the mix, says which tasks **and which classes**
+it labels, and hands out pictures and truth by index. What it does not label says nothing: no loss
+in training, no error in evaluation.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgemtl.records import F32, I32, I64, U8
+
+Task = Literal["detect", "classify", "embed"]
+UNKNOWN = -1
+"""A scene label, or an identity, that nobody annotated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The annotation of one picture.
+
+    boxes_src f32 [N, 4] xyxy in source pixels, labels i32 [N] into the mix's classes,
+    identities i64 [N], unique within the data set (UNKNOWN where not annotated),
+    ignore bool [N]: regions (crowds, DontCare) that are neither right nor wrong,
+    scene: label into the mix's image classes, or UNKNOWN.
+    """
+
+    boxes_src: F32
+    labels: I32
+    identities: I64
+    ignore: NDArray[np.bool_]
+    scene: int = UNKNOWN
+
+    def __len__(self) -> int:
+        return len(self.boxes_src)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceInfo:
+    """Pictures ``start`` to ``stop`` (exclusive) of a data set are one video at ``fps``."""
+
+    name: str
+    start: int
+    stop: int
+    fps: float
+
+
+class DataSet(ABC):
+    """Pictures with (some) annotations. Reading is lazy; ``image(i)`` may be called by threads.
+
+    Attributes: ``name``; ``classes`` and ``image_classes`` of the whole mix; ``labelled`` bool [C],
+    the classes that are annotated exhaustively here; ``tasks`` that have annotations;
+    ``sequences``, empty for unordered pictures; ``weight``, how often training draws from it.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    image_classes: tuple[str, ...]
+    labelled: NDArray[np.bool_]
+    tasks: frozenset[Task]
+    sequences: tuple[SequenceInfo, ...] = ()
+    weight: float = 1.0
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def image(self, index: int) -> U8:
+        """The picture, u8 [H, W, 3] BGR. Raises DataError, naming the file, if it is broken."""
+
+    @abstractmethod
+    def truth(self, index: int) -> Truth:
+        """The annotation, without decoding the picture."""
+
+    @abstractmethod
+    def file(self, index: int) -> str:
+        """What to call the picture in reports: a path, or ``video.avi#17``."""

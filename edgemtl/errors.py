@@ -1,0 +1,66 @@
+"""Every error that edgemtl raises on purpose.
+
+    EdgeMTLError            message + hint; the CLI prints both and exits 1
+    ├── ConfigError         a configuration file or option that cannot be meant
+    ├── DataError           a data set, image or annotation that cannot be used
+    ├── SourceError         a video, camera or folder that cannot be read
+    ├── ModelError          a file that is not an edgemtl model, or contradicts itself
+    ├── EngineError         a session or an engine that cannot be made or run
+    ├── CalibrationError    ranges that cannot be measured or applied
+    ├── OutputError         a result that cannot be written
+    └── MissingExtraError   an optional package is absent; the hint is its install line
+
+Wrong arguments from Python code raise the built-in ``TypeError`` and ``ValueError``.
+"""
+
+from __future__ import annotations
+
+
+class EdgeMTLError(Exception):
+    """A failure that the user can act on.
+
+    ``message`` says what was expected and what came; ``hint`` says what to do next.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(EdgeMTLError):
+    """A configuration file or option that cannot be meant."""
+
+
+class DataError(EdgeMTLError):
+    """A data set, image or annotation that cannot be used."""
+
+
+class SourceError(EdgeMTLError):
+    """A video, camera or folder that cannot be read."""
+
+
+class ModelError(EdgeMTLError):
+    """A file that is not an edgemtl model, or one that contradicts itself."""
+
+
+class EngineError(EdgeMTLError):
+    """A session or an engine that cannot be made or run."""
+
+
+class CalibrationError(EdgeMTLError):
+    """Ranges that cannot be measured or applied."""
+
+
+class OutputError(EdgeMTLError):
+    """A result that cannot be written."""
+
+
+class MissingExtraError(EdgeMTLError):
+    """An optional package is absent; the hint is the line that installs it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed",
+            f'pip install "edgemtl[{extra}]"',
+        )

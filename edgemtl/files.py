@@ -1,0 +1,56 @@
+"""Results appear whole or not at all: written beside the target, then renamed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgemtl.errors import OutputError
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path in ``target``'s folder; renamed to ``target`` if the block succeeds.
+
+    The temporary name keeps the suffix, because writers choose their format by it. An existing
+    target survives any failure. Raises OutputError where nothing can be written.
+    """
+    target = Path(target)
+    if target.is_dir():
+        raise OutputError(f"output '{target}' is a folder", "name a file")
+    if not target.parent.is_dir():
+        raise OutputError(
+            f"output folder '{target.parent}' does not exist", f"mkdir -p {target.parent}"
+        )
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
+        )
+        os.close(handle)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write in '{target.parent}': {error.strerror}", "choose a writable folder"
+        ) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's umask; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write ``text`` to ``target`` as UTF-8, whole or not at all."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")

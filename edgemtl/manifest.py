@@ -1,0 +1,170 @@
+"""The contract between training, export, quantisation and the runtime, as one JSON object.
+
+It travels inside the ONNX file (``metadata_props``, key :data:`METADATA_KEY`) and beside every
+engine, so a model file describes itself and no number is typed twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgemtl.errors import ModelError
+
+CONTRACT_VERSION = 1
+METADATA_KEY = "edgemtl.manifest"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputSpec(_Frozen):
+    """How a picture becomes the tensor ``images``.
+
+    A source pixel p (0 to 255) is stored as ``dtype(p * scale + offset)``; the graph itself holds
+    the rest of the normalisation, (p - 128) / 128 in edgemtl's own networks.
+    """
+
+    size_hw: tuple[int, int]
+    dtype: Literal["int8", "uint8", "float32"] = "int8"
+    channels: Literal["rgb", "bgr"] = "rgb"
+    scale: float = 1.0
+    offset: float = -128.0
+    pad: int = Field(default=128, ge=0, le=255, description="letterbox pad, a source pixel level")
+    align: Literal["center", "top_left"] = "center"
+
+
+class DataSource(_Frozen):
+    """A data set that took part, and what its licence allows."""
+
+    name: str
+    role: Literal["train", "pretrain", "distil", "validate"]
+    licence: str
+    images: int | None = None
+
+
+class CalibrationRecord(_Frozen):
+    """Where INT8 ranges came from."""
+
+    images: int
+    content_sha256: str = Field(description="hash over the sorted hashes of the image contents")
+    observer: str
+    table_sha256: str
+
+
+class Manifest(_Frozen):
+    """The whole contract. A task that a model lacks has no classes (or no width) and no output."""
+
+    contract: Literal[1] = CONTRACT_VERSION
+    name: str
+    input: InputSpec
+    decode: Literal["edgemtl", "yolox", "yolov8", "n6"] = "edgemtl"
+    classes: tuple[str, ...] = Field(default=(), description="object classes, label = position")
+    image_classes: tuple[str, ...] = ()
+    embedding_dim: int | None = None
+    top_k: int = Field(default=100, ge=1)
+    min_score: float = Field(default=0.3, ge=0, le=1, description="the default of the runtime")
+    precision: Literal["fp32", "fp16", "int8", "mixed"] = "fp32"
+    dialect: Literal["none", "trt", "ort"] = "none"
+    data: tuple[DataSource, ...] = ()
+    weights_licence: str = "Apache-2.0"
+    calibration: CalibrationRecord | None = None
+    edgemtl_version: str = ""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that this model does, of ``detect``, ``classify`` and ``embed``."""
+        present = {
+            "detect": bool(self.classes),
+            "classify": bool(self.image_classes),
+            "embed": self.embedding_dim is not None,
+        }
+        return tuple(task for task, has in present.items() if has)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces; equal manifests give equal bytes."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def expected_outputs(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Output name -> (dtype, shape after the batch dimension) of the graph, in order."""
+        outputs: dict[str, tuple[str, tuple[int, ...]]] = {}
+        if self.classes:
+            outputs["boxes"] = ("float32", (self.top_k, 4))
+            outputs["scores"] = ("float32", (self.top_k,))
+            outputs["labels"] = ("int32", (self.top_k,))
+        if self.embedding_dim is not None:
+            outputs["embeddings"] = ("float32", (self.top_k, self.embedding_dim))
+        if self.image_classes:
+            outputs["image_probs"] = ("float32", (len(self.image_classes),))
+        return outputs
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """What a backend says of one input or output; a symbolic dimension is None."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+def parse_manifest(text: str, where: str) -> Manifest:
+    """Manifest from its JSON text. Raises ModelError, naming ``where``, if it is malformed."""
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise ModelError(
+            f"{where}: the manifest's '{field}' is wrong: {first['msg'].lower()}",
+            f"export the model again (this edgemtl reads contract version {CONTRACT_VERSION})",
+        ) from error
+
+
+def manifest_from_metadata(metadata: Mapping[str, str], where: str) -> Manifest:
+    """Manifest from an ONNX file's metadata. Raises ModelError if there is none."""
+    text = metadata.get(METADATA_KEY)
+    if text is None:
+        raise ModelError(
+            f"{where}: an ONNX file without an edgemtl manifest",
+            "export it with 'edgemtl export'",
+        )
+    return parse_manifest(text, where)
+
+
+def check_against_graph(
+    manifest: Manifest,
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+    where: str,
+) -> None:
+    """Raise ModelError at the first point where the manifest and the graph's own words differ.
+
+    Only edgemtl's own decode kind fixes the outputs; adopted detectors name theirs as they like.
+    """
+    hint = "the file was changed after its export; export it again"
+
+    def refuse(what: str, said: object, found: object) -> None:
+        raise ModelError(f"{where}: manifest says {what} {said}, the graph has {found}", hint)
+
+    if len(inputs) != 1:
+        refuse("one input, the graph's inputs are", "'images'", [t.name for t in inputs])
+    image = inputs[0]
+    if image.dtype != manifest.input.dtype:
+        refuse("an input of", manifest.input.dtype, image.dtype)
+    if image.shape[1:] != (3, *manifest.input.size_hw):
+        refuse("an input shape", ["N", 3, *manifest.input.size_hw], list(image.shape))
+    if manifest.decode != "edgemtl":
+        return
+    expected = manifest.expected_outputs()
+    found = {t.name: t for t in outputs}
+    if set(found) != set(expected):
+        refuse("the outputs", sorted(expected), sorted(found))
+    for name, (dtype, shape) in expected.items():
+        if found[name].dtype != dtype or found[name].shape[1:] != shape:
+            refuse(f"{name}", f"{dtype} {['N', *shape]}", f"{found[name].dtype} {list(found[name].shape)}")
