@@ -1,1 +1,1 @@
-
+"""The network: backbone, neck, heads, and their assembly (needs torch)."""

