@@ -1,0 +1,103 @@
+"""What a graph must be before it leaves: valid, true to its manifest, readable by every backend."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TensorProto, helper, shape_inference
+
+from edgemtl.errors import ModelError
+from edgemtl.manifest import Manifest, TensorInfo, check_against_graph
+
+OPSET = 19
+"""Allows float16 scales of Q/DQ; TensorRT 10.3 (JetPack 6) reads up to opset 20."""
+IR_VERSION = 10
+
+# Operators that TensorRT 10.3's parser takes with the types below. The list holds what edgemtl
+# emits or passes through, not all that TensorRT can do; RTX takes more than Jetson's TensorRT.
+OPERATORS = frozenset(
+    [
+        "Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Constant", "Conv",
+        "DequantizeLinear", "Div", "Equal", "Erf", "Exp", "Expand", "Flatten", "Gather",
+        "GatherElements", "GatherND", "Gemm", "GlobalAveragePool", "Greater", "HardSigmoid",
+        "HardSwish", "Identity", "LeakyRelu", "Less", "Log", "MatMul", "Max", "MaxPool", "Min",
+        "Mul", "Neg", "Pad", "Pow", "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceSum",
+        "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt",
+        "Squeeze", "Sub", "Tanh", "TopK", "Transpose", "Unsqueeze", "Where"
+    ]
+)  # fmt: skip
+_ANY_BACKEND = frozenset(
+    {
+        TensorProto.FLOAT,
+        TensorProto.FLOAT16,
+        TensorProto.INT8,
+        TensorProto.INT32,
+        TensorProto.INT64,
+        TensorProto.BOOL,
+    }
+)
+# the ONNX Runtime dialect is never given to TensorRT, so it may use unsigned bytes
+_TYPES = {"none": _ANY_BACKEND, "trt": _ANY_BACKEND, "ort": _ANY_BACKEND | {TensorProto.UINT8}}
+
+
+def prove_contract(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:
+    """Raise ModelError, naming ``where``, unless the graph is valid and fits its manifest."""
+    _checked(model, where)
+    check_against_graph(
+        manifest,
+        [_tensor_info(value) for value in model.graph.input],
+        [_tensor_info(value) for value in model.graph.output],
+        where,
+    )
+
+
+def prove_emitted(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:
+    """As :func:`prove_contract`; the opset, operators and types must suit every backend as well."""
+    prove_contract(model, manifest, where)
+    for opset in model.opset_import:
+        if opset.domain not in {"", "ai.onnx"}:
+            _refuse(where, f"uses the operator domain '{opset.domain}', expected only 'ai.onnx'")
+        if opset.version > OPSET:
+            _refuse(where, f"has opset {opset.version}, expected at most {OPSET}")
+    if model.ir_version > IR_VERSION:
+        _refuse(where, f"has IR version {model.ir_version}, expected at most {IR_VERSION}")
+    for node in model.graph.node:
+        if node.op_type not in OPERATORS:
+            _refuse(where, f"holds the operator {node.op_type}, which TensorRT 10.3 may not read")
+    _prove_types(model, _TYPES[manifest.dialect], where)
+
+
+def _checked(model: onnx.ModelProto, where: str) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, shape_inference.InferenceError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"{where}: not a valid ONNX graph: {first}", "export the model again"
+        ) from error
+
+
+def _prove_types(model: onnx.ModelProto, allowed: frozenset[int], where: str) -> None:
+    graph = shape_inference.infer_shapes(model).graph
+    found = [(t.name, t.data_type) for t in graph.initializer]
+    values = (*graph.input, *graph.value_info, *graph.output)
+    found += [(v.name, v.type.tensor_type.elem_type) for v in values]
+    for name, kind in found:
+        if kind not in allowed:
+            dtype = TensorProto.DataType.Name(kind).lower()
+            _refuse(
+                where, f"has the tensor '{name}' of type {dtype}, which not every backend reads"
+            )
+
+
+def _refuse(where: str, what: str) -> None:
+    raise ModelError(
+        f"{where}: the graph {what}", "nothing was written; leave that operation out of the network"
+    )
+
+
+def _tensor_info(value: onnx.ValueInfoProto) -> TensorInfo:
+    kind = value.type.tensor_type
+    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
+    if kind.elem_type == TensorProto.UNDEFINED:
+        return TensorInfo(value.name, "undefined", shape)
+    return TensorInfo(value.name, helper.tensor_dtype_to_np_dtype(kind.elem_type).name, shape)
