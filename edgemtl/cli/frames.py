@@ -1,0 +1,123 @@
+"""Commands that work on frames: run, track, bench."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgemtl.cli.console import InterruptedRunError, finish, say, table
+from edgemtl.cli.options import AsJson, Backend, Model, Source, Threads, parse_size
+from edgemtl.errors import ConfigError
+
+
+class Policy(str, Enum):
+    """What to do with frames that come faster than the network."""
+
+    ALL = "all"
+    LATEST = "latest"
+
+
+def run(
+    model: Model,
+    source: Source,
+    min_score: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Of detections.  [default: the model's]")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(metavar="out.mp4|out.webm", help="Annotated video.")
+    ] = None,
+    jsonl: Annotated[
+        Path | None, typer.Option(metavar="out.jsonl", help="One object per frame.")
+    ] = None,
+    mot: Annotated[Path | None, typer.Option(metavar="out.txt", help="MOTChallenge text.")] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="A window with the annotated frames.")
+    ] = False,
+    policy: Annotated[
+        Policy | None,
+        typer.Option(help="Keep all frames, or the latest.  [default: by the source]"),
+    ] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    backend: Backend = "auto",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Detect, classify and track in one pass. Over a video, a folder, a camera or a stream.
+
+    \b
+    Example:
+      edgemtl run street --source street.mp4 --video out.webm --jsonl out.jsonl
+    """
+    from edgemtl.cli.running import Network, Outputs, run_model
+    from edgemtl.runtime.pipeline import PipelineConfig
+
+    config = PipelineConfig(
+        min_score=min_score, policy=policy.value if policy else None, max_frames=max_frames
+    )
+    outputs = Outputs(video=video, jsonl=jsonl, mot=mot, show=show)
+    summary, _ = run_model(Network(model, backend, threads), source, outputs, config)
+    finish(summary.to_dict(), summary.text(), as_json)
+    if summary.interrupted:
+        raise InterruptedRunError
+
+
+def track(
+    detections: Annotated[Path, typer.Argument(metavar="DET.txt", help="MOTChallenge detections.")],
+    fps: Annotated[float, typer.Option(help="Frames per second of the sequence.")],
+    out: Annotated[Path, typer.Option(metavar="out.txt", help="MOTChallenge tracks to write.")],
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Frame size.  [default: what the boxes span]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the tracker alone over detections. They come in MOTChallenge text.
+
+    \b
+    Example:
+      edgemtl track det.txt --fps 10 --out tracks.txt
+    """
+    from edgemtl.cli.tracking import track_file
+
+    if not 0 < fps <= 10_000:
+        raise ConfigError(f"--fps: expected a rate above 0, got {fps:g}", "for example --fps 25")
+    summary = track_file(detections, out, fps, parse_size(size, "--size"))
+    text = "{frames} frames, {detections} detections -> {tracks} tracks: {out}".format(**summary)
+    finish(summary, text, as_json)
+
+
+def bench(
+    model: Model,
+    source: Source,
+    frames: Annotated[int, typer.Option(min=1, help="Measured frames.")] = 200,
+    warmup: Annotated[int, typer.Option(min=0, help="Frames before them.")] = 20,
+    plot: Annotated[Path | None, typer.Option(metavar="out.svg", help="Latency plot.")] = None,
+    backend: Backend = "auto",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure latency per stage and throughput. From frame to result, with facts of the host.
+
+    \b
+    Example:
+      edgemtl bench toy --source clip.mp4 --threads 1 --plot latency.svg
+    """
+    from edgemtl.bench.latency import BenchConfig
+    from edgemtl.bench.latency import bench as measure
+    from edgemtl.engine import open_session
+    from edgemtl.runtime.source import open_source
+
+    session = open_session(model, backend=backend, threads=threads)
+    try:
+        report = measure(session, open_source(source), BenchConfig(frames=frames, warmup=warmup))
+    finally:
+        session.close()
+    if plot is not None:
+        report.plot_svg(plot)
+        say(f"plot: {plot}")
+    finish(report.to_dict(), table(report.rows()), as_json)
+
+
+COMMANDS = {"run": run, "track": track, "bench": bench}

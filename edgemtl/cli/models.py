@@ -1,0 +1,120 @@
+"""Commands that make and read model files: export, calibrate, build, info."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgemtl.cli.console import finish
+from edgemtl.cli.options import AsJson, Model, parse_size
+from edgemtl.cli.work import require
+
+
+class Precision(str, Enum):
+    """Precisions of an engine."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Observer(str, Enum):
+    """How ranges are taken from what the calibration images show."""
+
+    MINMAX = "minmax"
+    PERCENTILE = "percentile"
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="A .safetensors checkpoint.")],
+    out: Annotated[Path, typer.Option(metavar="m.onnx", help="The ONNX file to write.")],
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Input size, if not the trained one.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a checkpoint into one ONNX file. It is proven equal to torch first (extra 'train').
+
+    \b
+    Example:
+      edgemtl export runs/street/best.safetensors --out street.onnx
+    """
+    require("torch", "train", "export")
+    from edgemtl.export import export_checkpoint
+
+    report = export_checkpoint(checkpoint, out, size_hw=parse_size(size, "--size"))
+    text = (
+        f"{report.path}: {report.size_bytes / 1e6:.2f} MB; largest difference to torch: "
+        f"boxes {report.box_px:.2g} px, scores {report.score:.2g}"
+    )
+    finish(report.to_dict(), text, as_json)
+
+
+def calibrate(
+    model: Model,
+    images: Annotated[
+        Path, typer.Option(metavar="DIR|VIDEO|ZIP", help="Pictures as the device will see them.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="m.int8.onnx", help="The INT8 model for this host.")],
+    observer: Annotated[Observer, typer.Option(help="How ranges are measured.")] = (
+        Observer.PERCENTILE
+    ),
+    limit: Annotated[int, typer.Option(min=1, help="At most so many images, evenly spread.")] = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Measure ranges on pictures, write INT8 models. One for this host and one for TensorRT.
+
+    \b
+    Example:
+      edgemtl calibrate street --images frames/ --out street.int8.onnx
+    """
+    from edgemtl.data.images import open_images
+    from edgemtl.models import resolve_model
+    from edgemtl.quantize.calibrate import CalibrateOptions
+    from edgemtl.quantize.calibrate import calibrate as measure
+
+    options = CalibrateOptions(observer=observer.value, limit=limit)
+    report = measure(resolve_model(model), open_images(images), out, options)
+    finish(report.to_dict(), report.text(), as_json)
+
+
+def build(
+    model: Model,
+    precision: Annotated[
+        Precision, typer.Option(help="Must be in the graph: build is strongly typed.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="m.engine", help="The engine to write.")],
+    workspace_mb: Annotated[int, typer.Option(min=16, help="Cap of TensorRT's workspace.")] = 1024,
+    as_json: AsJson = False,
+) -> None:
+    """Build a TensorRT engine with its manifest. Needs the extra 'tensorrt' or 'rtx'.
+
+    \b
+    Example:
+      edgemtl build street --precision fp16 --out street.engine
+    """
+    from edgemtl.engine.build import BuildOptions, build_engine
+    from edgemtl.models import resolve_model
+
+    options = BuildOptions(precision=precision.value, workspace_mb=workspace_mb)
+    report = build_engine(resolve_model(model), out, options)
+    finish(report.to_dict(), report.text(), as_json)
+
+
+def info(model: Model, as_json: AsJson = False) -> None:
+    """Print a model's manifest. Input, tasks, classes, data, licences, calibration.
+
+    \b
+    Example:
+      edgemtl info toy
+    """
+    from edgemtl.cli.describe import describe
+
+    facts, text = describe(model)
+    finish(facts, text, as_json)
+
+
+COMMANDS = {"export": export, "calibrate": calibrate, "build": build, "info": info}

@@ -1,0 +1,73 @@
+"""``edgemtl run``: a model, a source and its sinks, opened and closed in the right order."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgemtl.errors import ConfigError
+from edgemtl.manifest import Manifest
+
+if TYPE_CHECKING:
+    from edgemtl.runtime.pipeline import PipelineConfig, RunSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where results go; None: not wanted."""
+
+    video: Path | None = None
+    jsonl: Path | None = None
+    mot: Path | None = None
+    show: bool = False
+
+    def __post_init__(self) -> None:
+        paths = [path.resolve() for path in (self.video, self.jsonl, self.mot) if path is not None]
+        if len(set(paths)) < len(paths):
+            raise ConfigError("two outputs have the same path", "give each its own file")
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Which model runs, and on what."""
+
+    model: str
+    backend: str = "auto"
+    threads: int | None = None
+
+
+def run_model(
+    network: Network, source: str, outputs: Outputs, config: PipelineConfig
+) -> tuple[RunSummary, Manifest]:
+    """Run ``network`` over ``source`` into ``outputs``; all of them are closed whatever happens."""
+    from edgemtl.engine import open_session
+    from edgemtl.runtime.pipeline import run_pipeline
+    from edgemtl.runtime.source import open_source
+
+    with ExitStack() as stack:
+        frames = stack.enter_context(closing(open_source(source, policy=config.policy)))
+        session = stack.enter_context(
+            closing(open_session(network.model, backend=network.backend, threads=network.threads))
+        )
+        sinks = [
+            stack.enter_context(closing(sink))
+            for sink in _sinks(outputs, session.manifest, frames.fps)
+        ]
+        return run_pipeline(session, frames, sinks, config), session.manifest
+
+
+def _sinks(outputs: Outputs, manifest: Manifest, fps: float) -> list[Any]:
+    from edgemtl.runtime.sink import JsonlSink, MotSink, ShowSink, VideoSink
+
+    sinks: list[Any] = []
+    if outputs.jsonl is not None:
+        sinks.append(JsonlSink(outputs.jsonl, manifest))
+    if outputs.mot is not None:
+        sinks.append(MotSink(outputs.mot))
+    if outputs.video is not None:
+        sinks.append(VideoSink(outputs.video, fps))
+    if outputs.show:
+        sinks.append(ShowSink())
+    return sinks

@@ -1,0 +1,112 @@
+"""Commands about the project and the machine: demo, doctor, train, eval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgemtl.cli.console import finish, say, table
+from edgemtl.cli.options import AsJson, Backend, DataRoot, Model, Threads
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the results, made if absent.")] = Path(
+        "edgemtl-demo"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Show the whole chain on a rendered clip. FP32 beside INT8, in under two minutes.
+
+    \b
+    Example:
+      edgemtl demo
+    """
+    from edgemtl.demo import run_demo
+
+    report = run_demo(out, say)
+    finish(report.to_dict(), report.text(), as_json)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine can do. Names what is missing and the line that installs it.
+
+    \b
+    Example:
+      edgemtl doctor
+    """
+    from edgemtl.doctor import examine
+
+    checks = examine()
+    lines = [f"{'yes' if c.ok else 'no':<3}  {c.what}: {c.found}" for c in checks]
+    missing = [f"     {c.what}: {c.install}" for c in checks if not c.ok and c.install]
+    text = "\n".join(lines + (["", "To add what is missing:", *missing] if missing else []))
+    finish({"checks": [c.to_dict() for c in checks]}, text, as_json)
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The training run.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run.  [default: runs/<name of the file>]")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network from one TOML file. Needs the extra 'train'.
+
+    \b
+    Example:
+      edgemtl train street.toml --out runs/street
+    """
+    require("torch", "train", "training")
+    from edgemtl.train.config import load_train_config
+    from edgemtl.train.loop import run_training
+
+    folder = out or Path("runs") / config.stem
+    best = run_training(load_train_config(config), out=folder, resume=resume, data_root=data_root)
+    text = f"best checkpoint: {best}\nnext: edgemtl export {best} --out {config.stem}.onnx"
+    finish({"checkpoint": best, "folder": folder}, text, as_json)
+
+
+def evaluate(
+    model: Model,
+    data: Annotated[Path, typer.Option(metavar="DATA.toml", help="Data sets; [[val]] is scored.")],
+    data_root: DataRoot = None,
+    backend: Backend = "auto",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on labelled data. mAP, top-1, HOTA, IDF1, retrieval: what the data label.
+
+    \b
+    Example:
+      edgemtl eval toy --data toy.toml --json
+    """
+    from edgemtl.data.config import load_data
+    from edgemtl.engine import open_session
+    from edgemtl.evaluate import evaluate_model
+
+    mix = load_data(data, "val", data_root)
+    session = open_session(model, backend=backend, threads=threads)
+    try:
+        result = evaluate_model(session, mix)
+    finally:
+        session.close()
+    finish(result.to_dict(), table(result.rows()), as_json)
+
+
+def require(package: str, extra: str, purpose: str) -> None:
+    """Raise MissingExtraError, with the line that installs it, if ``package`` is absent."""
+    from importlib.util import find_spec
+
+    from edgemtl.errors import MissingExtraError
+
+    if find_spec(package) is None:
+        raise MissingExtraError(package, extra, purpose)
+
+
+COMMANDS = {"train": train, "eval": evaluate, "demo": demo, "doctor": doctor}
