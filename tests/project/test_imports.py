@@ -12,7 +12,8 @@ import pytest
 OPTIONAL = ("torch", "torchvision", "torchjd", "safetensors", "matplotlib")
 BACKENDS = ("tensorrt", "tensorrt_rtx", "pycuda", "openvino")
 HEAVY = ("numpy", "cv2", "onnx", "onnxruntime", "rich.console", *OPTIONAL, *BACKENDS)
-COMMANDS = "train eval export calibrate build run track bench demo info doctor".split()
+COMMANDS = ["train", "eval", "export", "calibrate", "build", "run", "track", "bench"]
+COMMANDS += ["demo", "info", "doctor"]
 
 _WALK = """
 import importlib, json, pkgutil, sys

@@ -1,4 +1,4 @@
-"""The repository as a whole: one version, complete package data, files free of a machine's traces."""
+"""The repository as a whole: one version, complete package data, no traces of a machine."""
 
 from __future__ import annotations
 
@@ -84,6 +84,7 @@ def test_package_data_is_installed() -> None:
 
 def test_metadata_pins_no_build_of_torch() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    everything = [*PROJECT["project"]["dependencies"], *sum(extras.values(), [])]
+    everything = [line for lines in extras.values() for line in lines]
+    everything += PROJECT["project"]["dependencies"]
     assert not [line for line in everything if "==" in line.split(";")[0] or "+c" in line]
     assert not [line for line in PROJECT["project"]["dependencies"] if line.startswith("torch")]
