@@ -1,1 +1,21 @@
+"""Scores of detection, classification, tracking and retrieval: numpy alone, equal to the references.
 
+The references are pycocotools, scikit-learn's formulas and TrackEval; the tests compare with them.
+"""
+
+from edgemtl.metrics.classification import ClassificationScores, classification_scores
+from edgemtl.metrics.detection import DetectionMeter, DetectionScores
+from edgemtl.metrics.retrieval import RetrievalScores, retrieval_scores
+from edgemtl.metrics.tracking import TrackingMeter, TrackingScores, combine
+
+__all__ = [
+    "ClassificationScores",
+    "DetectionMeter",
+    "DetectionScores",
+    "RetrievalScores",
+    "TrackingMeter",
+    "TrackingScores",
+    "classification_scores",
+    "combine",
+    "retrieval_scores",
+]
