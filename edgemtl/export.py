@@ -90,7 +90,9 @@ def export_network(
     """As :func:`export_checkpoint`, for a network in memory, which is left as it was."""
     size_hw = size_hw or manifest.input.size_hw
     if any(side < STRIDES[-1] or side % STRIDES[-1] for side in size_hw):
-        raise ConfigError(f"size: expected multiples of {STRIDES[-1]}, got {size_hw[0]}x{size_hw[1]}")
+        raise ConfigError(
+            f"size: expected multiples of {STRIDES[-1]}, got {size_hw[0]}x{size_hw[1]}"
+        )
     anchors = sum((size_hw[0] // s) * (size_hw[1] // s) for s in STRIDES)
     manifest = manifest.model_copy(
         update={
@@ -135,7 +137,11 @@ def _dequantize_front(model: onnx.ModelProto) -> None:
     graph = model.graph
     cast = next((n for n in graph.node if n.op_type == "Cast" and n.input[0] == "images"), None)
     scale = next(
-        (n for n in graph.node if cast is not None and n.op_type == "Mul" and n.input[0] == cast.output[0]),
+        (
+            n
+            for n in graph.node
+            if cast is not None and n.op_type == "Mul" and n.input[0] == cast.output[0]
+        ),
         None,
     )
     if cast is None or scale is None:
@@ -198,7 +204,9 @@ def _parity(
     )
     images = _pictures(manifest)
     ours = TorchSession(network, manifest).infer(images)
-    found = dict(zip(manifest.expected_outputs(), session.run(None, {"images": images}), strict=True))
+    found = dict(
+        zip(manifest.expected_outputs(), session.run(None, {"images": images}), strict=True)
+    )
     theirs = NetOutputs(
         found["boxes"], found["scores"], found["labels"],
         found.get("embeddings"), found.get("image_probs"),

@@ -167,4 +167,8 @@ def check_against_graph(
         refuse("the outputs", sorted(expected), sorted(found))
     for name, (dtype, shape) in expected.items():
         if found[name].dtype != dtype or found[name].shape[1:] != shape:
-            refuse(f"{name}", f"{dtype} {['N', *shape]}", f"{found[name].dtype} {list(found[name].shape)}")
+            refuse(
+                f"{name}",
+                f"{dtype} {['N', *shape]}",
+                f"{found[name].dtype} {list(found[name].shape)}",
+            )
