@@ -1,0 +1,91 @@
+"""The range table: everything that calibration found out, in one JSON file.
+
+It is what one versions: the same network and the same table rebuild the same INT8 graphs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgemtl.errors import CalibrationError
+from edgemtl.files import write_text
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class RangeTable(BaseModel):
+    """Ranges of a network's activations, and where they came from.
+
+    ``ranges``: tensor -> (low, high) in real units. ``float_layers``: output tensors of layers
+    that stay in float. ``model_sha256``: canonical hash of the float model it belongs to.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = Field(default=1)
+    model: str
+    model_sha256: str
+    observer: str
+    images: int = Field(ge=1)
+    content_sha256: str
+    ranges: dict[str, tuple[Finite, Finite]]
+    float_layers: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Readable and canonical: sorted keys, one tensor a line, the same bytes every time."""
+        data = self.model_dump(mode="json")
+        ranges = data.pop("ranges")
+        head = json.dumps(data, sort_keys=True, indent=1)[:-2]
+        lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(ranges.items()))
+        return f'{head},\n "ranges": {{\n{lines}\n }}\n}}\n'
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the canonical text; manifests of INT8 models quote it."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def span(self, tensors: tuple[str, ...]) -> tuple[float, float]:
+        """The common range of tensors that share one, 0 included.
+
+        Raises CalibrationError for a tensor that the table lacks, or a range upside down.
+        """
+        low, high = 0.0, 0.0
+        for name in tensors:
+            if name not in self.ranges:
+                raise CalibrationError(
+                    f"ranges: the table has none for the tensor '{name}'",
+                    "calibrate this model again; the table belongs to another one",
+                )
+            first, last = self.ranges[name]
+            if first > last:
+                raise CalibrationError(
+                    f"ranges: '{name}' has its low {first} above its high {last}"
+                )
+            low, high = min(low, first), max(high, last)
+        return low, high
+
+
+def load_ranges(path: Path) -> RangeTable:
+    """Read a table. Raises CalibrationError, naming the file and the entry, if it is not one."""
+    try:
+        return RangeTable.model_validate_json(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CalibrationError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"'{'.'.join(map(str, first['loc']))}': {first['msg'].lower()}"
+        raise CalibrationError(
+            f"{path}: not a range table: {reason}", "make one with 'edgemtl calibrate'"
+        ) from error
+
+
+def save_ranges(table: RangeTable, path: Path) -> None:
+    """Write a table, whole or not at all."""
+    write_text(path, table.to_json())
