@@ -1,0 +1,184 @@
+"""The whole chain on a rendered clip: calibrate ``toy`` to INT8, run both precisions, compare.
+
+The clip is a video file and runs through the same source, pipeline and sinks as ``edgemtl run``;
+its truth is known, because the world was rendered here, from a seed that no training used.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgemtl.errors import OutputError
+from edgemtl.files import atomic_path, write_text
+from edgemtl.models import resolve_model
+
+if TYPE_CHECKING:
+    from edgemtl.data.base import DataSet
+    from edgemtl.records import Frame, FrameResult
+    from edgemtl.runtime.pipeline import RunSummary
+
+Say = Callable[[str], None]
+
+CLIP_SEED = 20_001
+CALIBRATION_SEED = 20_002
+"""Worlds of the demo alone; training uses seeds below 10,000."""
+SIZE_HW = (270, 480)
+FPS = 25.0
+MIN_SCORE = 0.05
+"""Average precision needs the low scores too; the tracker has its own thresholds."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """Lengths of the demo; the defaults take well under two minutes on two cores."""
+
+    model: str | Path = "toy"
+    frames: int = 250
+    calibration_images: int = 64
+    calibration_clips: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One precision: its scores, its speed, its file."""
+
+    precision: str
+    scores: dict[str, float]
+    summary: RunSummary
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DemoReport:
+    """What the demo measured and where it left its files."""
+
+    folder: Path
+    columns: tuple[Column, ...]
+    files: dict[str, str]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "folder": str(self.folder),
+            "seconds": round(self.seconds, 1),
+            "files": self.files,
+            "results": {
+                column.precision: {
+                    **column.scores,
+                    "size_bytes": column.size_bytes,
+                    **column.summary.to_dict(),
+                }
+                for column in self.columns
+            },
+        }
+
+
+def run_demo(folder: Path, say: Say, options: DemoOptions = DemoOptions()) -> DemoReport:  # noqa: B008
+    """Render, calibrate, run, compare; everything is left in ``folder``.
+
+    Raises OutputError if the folder cannot be made, and what the rooms raise.
+    """
+    from edgemtl.data.synthetic import SyntheticWorld
+    from edgemtl.demo_score import score
+
+    started = time.monotonic()
+    _make_folder(folder)
+    model = resolve_model(options.model)
+    say(f"1/4 rendering a clip of {options.frames} frames that no training saw")
+    world = SyntheticWorld(CLIP_SEED, 1, options.frames, SIZE_HW, FPS)
+    clip = folder / "clip.avi"
+    render_clip(world, clip, FPS)
+    say(f"2/4 calibrating {model.name} to INT8 on {options.calibration_images} other pictures")
+    int8 = _calibrate(model, folder / f"{model.stem}.int8.onnx", options)
+    columns = []
+    results: list[FrameResult] = []
+    for step, (precision, path) in enumerate((("fp32", model), ("int8", int8)), start=3):
+        say(f"{step}/4 detecting, classifying and tracking in {precision.upper()}")
+        results, summary = _run(path, clip, folder, precision)
+        scores = score(world, results)
+        columns.append(Column(precision, scores, summary, path.stat().st_size))
+    _annotate(clip, results, int8, folder / "annotated.webm")
+    _plot(columns, folder / "latency.svg")
+    report = DemoReport(folder, tuple(columns), _FILES, time.monotonic() - started)
+    write_text(folder / "demo.json", json.dumps(report.to_dict(), indent=2) + "\n")
+    return report
+
+
+def render_clip(world: DataSet, path: Path, fps: float) -> None:
+    """All pictures of ``world`` as one video file, every frame for itself (motion JPEG)."""
+    import cv2
+
+    from edgemtl.progress import track
+
+    height, width = world.image(0).shape[:2]
+    with atomic_path(path) as temporary:
+        code = cv2.VideoWriter.fourcc(*"MJPG")
+        writer = cv2.VideoWriter(str(temporary), code, fps, (width, height))
+        if not writer.isOpened():
+            raise OutputError(f"cannot write video '{path}'", "see 'edgemtl doctor'")
+        for index in track(range(len(world)), "rendering"):
+            writer.write(world.image(index))
+        writer.release()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder '{folder}': {error.strerror}", "choose another with --out"
+        ) from error
+
+
+def _calibrate(model: Path, out: Path, options: DemoOptions) -> Path:
+    """The INT8 model of this host, from pictures of another world than the clip's."""
+    from edgemtl.data.synthetic import SyntheticWorld
+    from edgemtl.quantize.calibrate import CalibrateOptions, calibrate
+
+    per_clip = max(1, options.calibration_images // options.calibration_clips)
+    pictures = SyntheticWorld(
+        CALIBRATION_SEED, options.calibration_clips, per_clip, SIZE_HW, FPS
+    )
+    calibrate(model, pictures, out, CalibrateOptions())
+    return out
+
+
+class _Keep:
+    """A sink that keeps every result in memory, for the scores."""
+
+    def __init__(self) -> None:
+        self.results: list[FrameResult] = []
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        self.results.append(result)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _run(
+    model: Path, clip: Path, folder: Path, precision: str
+) -> tuple[list[FrameResult], RunSummary]:
+    """One pass of the real pipeline over the clip."""
+    from edgemtl.engine import open_session
+    from edgemtl.runtime.pipeline import PipelineConfig, run_pipeline
+    from edgemtl.runtime.sink import JsonlSink, MotSink
+    from edgemtl.runtime.source import open_source
+
+    keep = _Keep()
+    with (
+        closing(open_session(model)) as session,
+        closing(open_source(str(clip))) as source,
+        closing(JsonlSink(folder / f"results-{precision}.jsonl", session.manifest)) as jsonl,
+        closing(MotSink(folder / f"tracks-{precision}.txt")) as mot,
+    ):
+        summary = run_pipeline(
+            session, source, [jsonl, mot, keep], PipelineConfig(min_score=MIN_SCORE)
+        )
+    return keep.results, summary
