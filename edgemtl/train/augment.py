@@ -1,0 +1,185 @@
+"""One affine warp per picture: letterbox, scale, shift and mirror in a single resampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgemtl.data.base import UNKNOWN, Truth
+from edgemtl.records import F32, I32, I64, U8
+from edgemtl.train.config import AugmentConfig
+
+PAD = 128
+_MIN_SIDE_PX = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A picture as the network sees it, with its truth in network pixels.
+
+    pixels u8 [h, w, 3] BGR; boxes_net f32 [N, 4] clipped to the picture; labels i32 [N];
+    identities i64 [N]; ignore bool [N]; scene.
+    """
+
+    pixels: U8
+    boxes_net: F32
+    labels: I32
+    identities: I64
+    ignore: NDArray[np.bool_]
+    scene: int
+
+
+def letterbox_matrix(src_hw: tuple[int, int], net_hw: tuple[int, int]) -> NDArray[np.float64]:
+    """The 2x3 affine map, in pixel-edge coordinates, that centres a picture in the network input."""
+    scale = min(net_hw[0] / src_hw[0], net_hw[1] / src_hw[1])
+    dx, dy = (net_hw[1] - src_hw[1] * scale) / 2, (net_hw[0] - src_hw[0] * scale) / 2
+    return np.array([[scale, 0, dx], [0, scale, dy]], np.float64)
+
+
+def random_matrix(
+    src_hw: tuple[int, int],
+    net_hw: tuple[int, int],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """A letterbox, then a random scale about the centre, shift and mirror."""
+    matrix = letterbox_matrix(src_hw, net_hw)
+    low, high = np.log(config.scale)
+    zoom = float(np.exp(rng.uniform(low, high)))
+    shift = rng.uniform(-config.shift, config.shift, 2) * (net_hw[1], net_hw[0])
+    centre = np.array([net_hw[1] / 2, net_hw[0] / 2])
+    matrix = matrix * zoom
+    matrix[:, 2] += centre - centre * zoom + shift
+    if rng.random() < config.flip:
+        matrix[0] = -matrix[0]
+        matrix[0, 2] += net_hw[1]
+    return matrix
+
+
+def warp(image: U8, matrix: NDArray[np.float64], out: U8) -> None:
+    """Resample into ``out`` u8 [h, w, 3]; what the picture does not cover becomes the pad."""
+    # cv2 maps pixel centres, our matrices pixel edges
+    centred = matrix.copy()
+    centred[:, 2] += 0.5 * (matrix[:, 0] + matrix[:, 1]) - 0.5
+    cv2.warpAffine(
+        image,
+        centred,
+        (out.shape[1], out.shape[0]),
+        dst=out,
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(PAD, PAD, PAD),
+    )
+
+
+def warp_boxes(boxes: F32, matrix: NDArray[np.float64]) -> F32:
+    """Axis-aligned boxes [N, 4] under a map without rotation; a mirror keeps x1 < x2."""
+    x = boxes[:, 0::2] * matrix[0, 0] + matrix[0, 2]
+    y = boxes[:, 1::2] * matrix[1, 1] + matrix[1, 2]
+    x, y = np.sort(x, 1), np.sort(y, 1)
+    return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], 1).astype(np.float32)
+
+
+def clip_truth(
+    truth: Truth, boxes: F32, frame: tuple[float, float, float, float], visible: float
+) -> Sample:
+    """Clip boxes to ``frame`` (x1, y1, x2, y2); what is mostly outside becomes an ignore region.
+
+    The picture's class goes too when its largest object is mostly outside. Pixels are left empty.
+    """
+    lower, upper = np.array(frame[:2] * 2, np.float32), np.array(frame[2:] * 2, np.float32)
+    clipped = np.clip(boxes, lower, upper)
+    area, left = _area(boxes), _area(clipped)
+    part = left / np.maximum(area, 1e-6)
+    keep = (clipped[:, 2:] - clipped[:, :2]).min(1, initial=np.inf) >= _MIN_SIDE_PX
+    scene = truth.scene
+    if len(boxes) and part[int(area.argmax())] < visible:
+        scene = UNKNOWN
+    return Sample(
+        np.zeros((0, 0, 3), np.uint8),
+        clipped[keep],
+        truth.labels[keep],
+        truth.identities[keep],
+        (truth.ignore | (part < visible))[keep],
+        scene,
+    )
+
+
+def _area(boxes: F32) -> F32:
+    area: F32 = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return area
+
+
+def augment(
+    image: U8,
+    truth: Truth,
+    net_hw: tuple[int, int],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> Sample:
+    """A random view of one picture."""
+    matrix = random_matrix((image.shape[0], image.shape[1]), net_hw, config, rng)
+    pixels = np.empty((*net_hw, 3), np.uint8)
+    warp(image, matrix, pixels)
+    frame = (0.0, 0.0, float(net_hw[1]), float(net_hw[0]))
+    seen = clip_truth(truth, warp_boxes(truth.boxes_src, matrix), frame, config.min_visible)
+    return _with_pixels(seen, colour(pixels, config, rng), seen.scene)
+
+
+def mosaic(
+    pictures: list[tuple[U8, Truth]],
+    net_hw: tuple[int, int],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> Sample:
+    """Four pictures of ONE data set around a random centre (YOLOv4, arXiv 2004.10934, 3.3).
+
+    One set only, because what one set does not label another may. The picture's class is unknown.
+    """
+    h, w = net_hw
+    cx, cy = int(rng.uniform(0.35, 0.65) * w), int(rng.uniform(0.35, 0.65) * h)
+    tiles = [(0, 0, cx, cy), (cx, 0, w, cy), (0, cy, cx, h), (cx, cy, w, h)]
+    canvas = np.empty((h, w, 3), np.uint8)
+    parts = []
+    for (image, truth), (x1, y1, x2, y2) in zip(pictures, tiles, strict=True):
+        size = (y2 - y1, x2 - x1)
+        # filling the tile, a picture keeps more of its size than letterboxed into it
+        view = random_matrix((image.shape[0], image.shape[1]), size, config, rng)
+        tile = np.empty((*size, 3), np.uint8)
+        warp(image, view, tile)
+        canvas[y1:y2, x1:x2] = tile
+        view[:, 2] += (x1, y1)
+        frame = (float(x1), float(y1), float(x2), float(y2))
+        parts.append(
+            clip_truth(truth, warp_boxes(truth.boxes_src, view), frame, config.min_visible)
+        )
+    return Sample(
+        colour(canvas, config, rng),
+        np.concatenate([p.boxes_net for p in parts]),
+        np.concatenate([p.labels for p in parts]),
+        np.concatenate([p.identities for p in parts]),
+        np.concatenate([p.ignore for p in parts]),
+        UNKNOWN,
+    )
+
+
+def colour(pixels: U8, config: AugmentConfig, rng: np.random.Generator) -> U8:
+    """Random brightness, contrast, white balance and saturation."""
+    gain = 1 + rng.uniform(-config.gain, config.gain) + rng.uniform(-1, 1, 3) * config.gain / 3
+    bias = rng.uniform(-config.bias, config.bias)
+    levels = np.arange(256, dtype=np.float32)[:, None]
+    table = np.clip((levels - PAD) * gain + PAD + bias, 0, 255).astype(np.uint8)
+    out = cv2.LUT(pixels, table.reshape(1, 256, 3))
+    amount = float(rng.uniform(0, config.saturation))
+    if amount > 0.05:
+        gray = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+        sign = 1 if rng.random() < 0.6 else -1
+        out = cv2.addWeighted(out, 1 - sign * amount, gray, sign * amount, 0)
+    return np.asarray(out, np.uint8)
+
+
+def _with_pixels(sample: Sample, pixels: U8, scene: int) -> Sample:
+    return Sample(pixels, sample.boxes_net, sample.labels, sample.identities, sample.ignore, scene)

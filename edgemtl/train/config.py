@@ -1,0 +1,151 @@
+"""A training run as one TOML file. Unknown keys are errors, so a typing mistake cannot pass."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from edgemtl.errors import ConfigError
+from edgemtl.manifest import DataSource
+from edgemtl.nn.heads import STRIDES
+from edgemtl.nn.network import NetworkConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AugmentConfig(_Section):
+    """How far a training picture may differ from its file."""
+
+    scale: tuple[float, float] = Field(default=(0.6, 1.5), description="of the letterboxed size")
+    shift: float = Field(default=0.15, ge=0, le=0.5, description="of the network input's side")
+    flip: float = Field(default=0.5, ge=0, le=1, description="probability of a mirror image")
+    gain: float = Field(
+        default=0.3, ge=0, lt=1, description="contrast, and colour by a third of it"
+    )
+    bias: float = Field(default=24.0, ge=0, description="brightness, in pixel levels")
+    saturation: float = Field(default=0.5, ge=0, le=1)
+    mosaic: float = Field(
+        default=0.4, ge=0, le=1, description="probability of four pictures in one (unordered sets)"
+    )
+    min_visible: float = Field(
+        default=0.3, ge=0, le=1, description="a box of which less is left becomes an ignore region"
+    )
+
+
+class OptimiserConfig(_Section):
+    """AdamW with warm-up and a cosine to a hundredth of the rate."""
+
+    rate: float = Field(default=1e-3, gt=0)
+    backbone_rate: float = Field(default=0.25, ge=0, description="as a part of `rate`")
+    weight_decay: float = Field(default=0.02, ge=0)
+    warmup: float = Field(default=0.03, ge=0, lt=1, description="part of the run")
+    clip_norm: float = Field(default=100.0, gt=0)
+    average: float = Field(default=0.998, ge=0, lt=1, description="EMA of the weights, per step")
+    amp: Literal["off", "bf16"] = "off"
+
+
+class LossConfig(_Section):
+    """How the losses of the tasks become one step."""
+
+    balance: Literal["fixed", "uncertainty", "upgrad", "aligned_mtl", "pcgrad", "mgda"] = "fixed"
+    detect: float = Field(default=1.0, ge=0)
+    classify: float = Field(default=0.5, ge=0)
+    embed: float = Field(default=0.3, ge=0)
+    box: float = Field(default=2.0, ge=0, description="box against class part of detection")
+    temperature: float = Field(default=0.15, gt=0, description="of the embedding loss")
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+
+
+class ValidateConfig(_Section):
+    """When and on how much the model is judged; the best by `metric` is kept."""
+
+    every: int = Field(default=5000, ge=1, description="pictures between two judgements")
+    limit: int | None = Field(default=None, ge=1, description="pictures per data set")
+
+
+class TrainConfig(_Section):
+    """A whole run. Paths are relative to the file."""
+
+    name: str
+    data: Path
+    size_hw: tuple[int, int]
+    images: int = Field(ge=1, description="pictures seen in all")
+    batch: int = Field(default=8, ge=1)
+    group: int = Field(default=4, ge=2, description="frames of one sequence that come together")
+    seed: int = 0
+    threads: int | None = Field(default=None, ge=1)
+    cache_mb: int = Field(default=2000, ge=0, description="decoded pictures kept in memory")
+    min_score: float = Field(default=0.3, ge=0, le=1, description="the runtime's default")
+    weights_licence: str = "Apache-2.0"
+    sources: tuple[DataSource, ...] = Field(default=(), description="data and licences")
+    network: NetworkConfig = NetworkConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    loss: LossConfig = LossConfig()
+    validate_: ValidateConfig = Field(default=ValidateConfig(), alias="validate")
+
+    @field_validator("size_hw")
+    @classmethod
+    def _multiples(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if any(side < STRIDES[-1] or side % STRIDES[-1] for side in value):
+            raise ValueError(f"both sides must be multiples of {STRIDES[-1]}")
+        return value
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """Read a training file. Raises ConfigError, naming file and key, for anything unexpected."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"config: no file '{path}'", "name a TOML file, as in benchmarks/train")
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config: '{path}' is not TOML: {error}") from error
+    try:
+        config = TrainConfig.model_validate(raw)
+    except ValidationError as error:
+        raise _explain(path, error) from error
+    network = config.network
+    if network.weights is not None:
+        where = _resolve(path, "network.weights", network.weights)
+        network = network.model_copy(update={"weights": where})
+    return config.model_copy(
+        update={"data": _resolve(path, "data", config.data), "network": network}
+    )
+
+
+def _resolve(path: Path, key: str, value: Path) -> Path:
+    """A path of the file: environment variables and ~ expanded, relative to the file's folder."""
+    text = os.path.expandvars(str(value.expanduser()))
+    if "$" in text:
+        raise ConfigError(
+            f"config: '{path}', key '{key}': the environment has no variable for '{value}'",
+            "set it, or write the path itself",
+        )
+    return path.parent / text
+
+
+def _explain(path: Path, error: ValidationError) -> ConfigError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        owner: type[BaseModel] = TrainConfig
+        for part in first["loc"][:-1]:
+            field = owner.model_fields.get("validate_" if part == "validate" else str(part))
+            if field is None or not isinstance(field.annotation, type):
+                break
+            owner = field.annotation
+        known = ", ".join(sorted(f.alias or name for name, f in owner.model_fields.items()))
+        return ConfigError(f"config: '{path}' has an unknown key '{key}'", f"known here: {known}")
+    return ConfigError(f"config: '{path}', key '{key}': {first['msg'].lower()}", "correct this key")

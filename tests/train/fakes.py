@@ -1,0 +1,46 @@
+"""A data set of flat shapes on a flat ground, small enough to reason about."""
+
+from __future__ import annotations
+
+import numpy as np
+from edgemtl.data.base import DataSet, SequenceInfo, Truth
+from edgemtl.records import U8
+
+
+class Shapes(DataSet):
+    """Squares of class 0 and 1; identity = colour; scene = light or dark ground."""
+
+    def __init__(self, n: int = 12, *, labelled: tuple[bool, ...] = (True, True)) -> None:
+        self.name, self.classes, self.image_classes = "shapes", ("a", "b"), ("dark", "light")
+        self.labelled = np.array(labelled)
+        self.tasks = frozenset(("detect", "classify", "embed"))
+        self.sequences = (SequenceInfo("shapes", 0, n, 10.0),) if n else ()
+        self.weight = 1.0
+        self._n = n
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def image(self, index: int) -> U8:
+        self.reads += 1
+        truth = self.truth(index)
+        picture = np.full((48, 80, 3), 40 + 150 * truth.scene, np.uint8)
+        for box, identity in zip(truth.boxes_src.astype(int), truth.identities, strict=True):
+            x1, y1, x2, y2 = box
+            picture[y1:y2, x1:x2] = (60 * identity % 256, 255 - 50 * identity % 256, 128)
+        return picture
+
+    def truth(self, index: int) -> Truth:
+        boxes = np.array([[8, 8, 24, 24], [40, 16, 64, 40]], np.float32)
+        boxes[:, 0::2] += index % 5
+        return Truth(
+            boxes,
+            np.array([0, 1], np.int32),
+            np.array([0, 1], np.int64),
+            np.zeros(2, bool),
+            index % 2,
+        )
+
+    def file(self, index: int) -> str:
+        return f"shapes#{index}"

@@ -1,0 +1,116 @@
+"""Boxes must follow their pixels, whatever the view."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from edgemtl.data.base import UNKNOWN, Truth  # noqa: E402
+from edgemtl.train.augment import (  # noqa: E402
+    augment,
+    colour,
+    letterbox_matrix,
+    mosaic,
+    random_matrix,
+    warp,
+    warp_boxes,
+)
+from edgemtl.train.config import AugmentConfig  # noqa: E402
+
+PLAIN = AugmentConfig(gain=0.0, bias=0.0, saturation=0.0)
+
+
+def one_box(size_hw: tuple[int, int], box: tuple[int, int, int, int]):
+    picture = np.zeros((*size_hw, 3), np.uint8)
+    picture[box[1] : box[3], box[0] : box[2]] = 255
+    truth = Truth(
+        np.array([box], np.float32),
+        np.array([0], np.int32),
+        np.array([7], np.int64),
+        np.zeros(1, bool),
+        3,
+    )
+    return picture, truth
+
+
+def bright(pixels: np.ndarray) -> tuple[int, int, int, int]:
+    """The extent of what is white (the pad is 128)."""
+    y, x = np.nonzero(pixels[..., 0] > 190)
+    return int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1
+
+
+@pytest.mark.parametrize("size_hw", [(96, 128), (95, 131), (200, 64)])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_box_frames_the_white_pixels(size_hw: tuple[int, int], seed: int) -> None:
+    picture, truth = one_box(size_hw, (20, 30, 50, 70))
+    sample = augment(picture, truth, (96, 128), PLAIN, np.random.default_rng(seed))
+    assert sample.pixels.shape == (96, 128, 3)
+    if len(sample.boxes_net):
+        np.testing.assert_allclose(sample.boxes_net[0], bright(sample.pixels), atol=1.6)
+
+
+def test_letterbox_equals_the_runtimes_geometry() -> None:
+    ops = pytest.importorskip("edgemtl.ops")
+    for src in ((576, 768), (97, 33), (20, 400)):
+        boxes = np.array([[1, 2, 15, 18]], np.float32)
+        geometry = ops.letterbox_geometry(src, (320, 416))
+        ours = warp_boxes(boxes, letterbox_matrix(src, (320, 416)))
+        np.testing.assert_allclose(ours, ops.boxes_to_net(boxes, geometry), atol=0.51)
+
+
+def test_a_box_mostly_outside_becomes_ignored_and_takes_the_scene_along() -> None:
+    picture, truth = one_box((96, 128), (0, 0, 40, 40))
+    config = PLAIN.model_copy(update={"scale": (1.0, 1.0), "shift": 0.5, "flip": 0.0})
+    outcomes = set()
+    for seed in range(40):
+        sample = augment(picture, truth, (96, 128), config, np.random.default_rng(seed))
+        ignored = bool(sample.ignore.any()) or not len(sample.labels)
+        outcomes.add((ignored, sample.scene))
+    assert outcomes == {(True, UNKNOWN), (False, 3)}
+
+
+def test_mirror_keeps_corners_in_order() -> None:
+    config = AugmentConfig(flip=1.0)
+    matrix = random_matrix((96, 128), (96, 128), config, np.random.default_rng(0))
+    box = warp_boxes(np.array([[10, 10, 30, 40]], np.float32), matrix)[0]
+    assert matrix[0, 0] < 0
+    assert box[0] < box[2]
+    assert box[1] < box[3]
+
+
+def test_an_empty_truth_stays_empty() -> None:
+    none = Truth(
+        np.zeros((0, 4), np.float32),
+        np.zeros(0, np.int32),
+        np.zeros(0, np.int64),
+        np.zeros(0, bool),
+        1,
+    )
+    picture = np.zeros((50, 50, 3), np.uint8)
+    sample = augment(picture, none, (32, 64), PLAIN, np.random.default_rng(0))
+    assert sample.boxes_net.shape == (0, 4)
+    assert sample.scene == 1
+
+
+def test_mosaic_boxes_stay_in_their_tiles_and_the_scene_is_unknown() -> None:
+    pictures = [one_box((96, 128), (40, 30, 80, 70)) for _ in range(4)]
+    sample = mosaic(pictures, (96, 128), PLAIN, np.random.default_rng(3))
+    assert sample.scene == UNKNOWN
+    assert 1 <= len(sample.boxes_net) <= 4
+    for x1, y1, x2, y2 in sample.boxes_net:
+        inner = sample.pixels[int(y1) + 2 : int(y2) - 2, int(x1) + 2 : int(x2) - 2]
+        assert inner.size == 0 or inner.mean() > 200
+
+
+def test_warp_without_change_is_the_picture() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (32, 64, 3)).astype(np.uint8)
+    out = np.empty_like(picture)
+    warp(picture, letterbox_matrix((32, 64), (32, 64)), out)
+    np.testing.assert_array_equal(out, picture)
+
+
+def test_colour_off_is_the_picture() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(colour(picture, PLAIN, np.random.default_rng(0)), picture)

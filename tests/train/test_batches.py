@@ -1,0 +1,73 @@
+"""Batches: reproducible by number, honest about what is labelled, ended cleanly."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from edgemtl.errors import DataError  # noqa: E402
+from edgemtl.train.batches import BatchMaker, prefetch  # noqa: E402
+from edgemtl.train.config import TrainConfig  # noqa: E402
+from tests.train.fakes import Shapes  # noqa: E402
+
+
+def config(**changes: object) -> TrainConfig:
+    return TrainConfig(name="t", data=Path("d"), size_hw=(64, 96), images=64, **changes)
+
+
+def test_batch_n_depends_on_seed_and_n_alone() -> None:
+    first, again = (BatchMaker([Shapes()], config()) for _ in range(2))
+    first.batch(0)
+    torch.testing.assert_close(first.batch(5).images, again.batch(5).images)
+    other = BatchMaker([Shapes()], config(seed=1)).batch(5)
+    assert not torch.equal(other.images, again.batch(5).images)
+
+
+def test_contents() -> None:
+    batch = BatchMaker([Shapes(labelled=(True, False))], config(batch=6)).batch(0)
+    assert batch.images.shape == (6, 3, 64, 96)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert -1 <= float(batch.images.min()) <= float(batch.images.max()) < 1
+    assert batch.labelled.tolist() == [[True, False]] * 6
+    assert (batch.frame >= 0).all()
+    assert (batch.boxes_net[:, 2:] > batch.boxes_net[:, :2]).all()
+
+
+def test_identities_of_two_sets_never_meet() -> None:
+    batch = BatchMaker([Shapes(), Shapes()], config(batch=32)).batch(0)
+    assert len(set((batch.identities >> 32).tolist())) == 2
+
+
+def test_no_pictures() -> None:
+    with pytest.raises(DataError, match="no pictures"):
+        BatchMaker([Shapes(0)], config())
+
+
+def test_the_cache_reads_a_picture_once() -> None:
+    data = Shapes(4)
+    maker = BatchMaker([data], config())
+    for number in range(6):
+        maker.batch(number)
+    assert data.reads == 4
+
+
+def test_prefetch_gives_the_same_batches_and_ends_its_thread() -> None:
+    maker = BatchMaker([Shapes()], config(batch=2))
+    batches = prefetch(maker, 2, 40)
+    torch.testing.assert_close(next(batches).images, maker.batch(2).images)
+    batches.close()
+    assert "edgemtl-batches" not in {t.name for t in threading.enumerate()}
+
+
+def test_an_error_in_the_thread_reaches_the_loop() -> None:
+    class Broken(Shapes):
+        def image(self, index: int) -> np.ndarray:
+            raise DataError("picture 3 is broken")
+
+    with pytest.raises(DataError, match="picture 3"):
+        list(prefetch(BatchMaker([Broken()], config()), 0, 3))

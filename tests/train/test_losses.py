@@ -1,0 +1,130 @@
+"""What is not labelled must give no loss and no gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from edgemtl.nn.heads import anchor_points  # noqa: E402
+from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig  # noqa: E402
+from edgemtl.train.balance import make_balance  # noqa: E402
+from edgemtl.train.batches import Batch, BatchMaker  # noqa: E402
+from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
+from edgemtl.train.losses import class_weight, compute_losses, contrastive  # noqa: E402
+from tests.train.fakes import Shapes  # noqa: E402
+
+SMALL = NetworkConfig(backbone_width=0.35, neck_width=16, embedding_dim=8, embedding_hidden=16)
+CONFIG = TrainConfig(name="t", data=Path("d"), size_hw=(64, 96), images=8, batch=4, network=SMALL)
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return BatchMaker([Shapes()], CONFIG).batch(0)
+
+
+@pytest.fixture(scope="module")
+def network() -> MultiTaskNetwork:
+    torch.manual_seed(0)
+    return MultiTaskNetwork(SMALL, 2, 2).eval()
+
+
+def losses(network: MultiTaskNetwork, batch: Batch):
+    return compute_losses(network, network(batch.images), batch, LossConfig())
+
+
+def test_all_three_are_there_and_finite(network: MultiTaskNetwork, batch: Batch) -> None:
+    found = dict(losses(network, batch).items())
+    assert set(found) == {"detect", "classify", "embed"}
+    assert all(torch.isfinite(v) for v in found.values())
+
+
+def test_unlabelled_tasks_have_no_loss(network: MultiTaskNetwork, batch: Batch) -> None:
+    blind = dataclasses.replace(
+        batch,
+        detect=torch.zeros_like(batch.detect),
+        scenes=torch.full_like(batch.scenes, -1),
+        identities=torch.full_like(batch.identities, -1),
+    )
+    assert losses(network, blind).items() == []
+
+
+def test_an_unlabelled_class_gets_no_gradient(network: MultiTaskNetwork, batch: Batch) -> None:
+    """Class 1 is not labelled and its objects are gone: its predictors must not move."""
+    keep = batch.labels == 0
+    partial = dataclasses.replace(
+        batch,
+        labelled=torch.tensor([[True, False]]).expand(4, 2),
+        **{
+            name: getattr(batch, name)[keep]
+            for name in ("frame", "boxes_net", "labels", "identities", "ignore")
+        },
+    )
+    network.zero_grad()
+    detect = losses(network, partial).detect
+    assert detect is not None
+    detect.backward()
+    for predictor in [*network.detect.one, *network.detect.many]:
+        assert predictor.weight.grad[0].abs().sum() > 0
+        assert predictor.weight.grad[1].abs().sum() == 0
+
+
+def test_an_ignore_region_silences_its_class_inside_only(batch: Batch) -> None:
+    ignored = dataclasses.replace(batch, ignore=torch.ones_like(batch.ignore))
+    points, _ = anchor_points(CONFIG.size_hw)
+    weight = class_weight(ignored, points)
+    x1, y1, x2, y2 = batch.boxes_net[0].tolist()
+    within = (points[:, 0] > x1) & (points[:, 0] < x2) & (points[:, 1] > y1) & (points[:, 1] < y2)
+    frame, label = int(batch.frame[0]), int(batch.labels[0])
+    assert (weight[frame, label, within] == 0).all()
+    assert (weight[frame, label] == 1).any()
+
+
+def test_a_picture_without_objects(network: MultiTaskNetwork, batch: Batch) -> None:
+    none = torch.zeros(0, dtype=torch.long)
+    empty = dataclasses.replace(
+        batch,
+        frame=none,
+        boxes_net=torch.zeros(0, 4),
+        labels=none,
+        identities=none,
+        ignore=torch.zeros(0, dtype=torch.bool),
+    )
+    found = losses(network, empty)
+    assert found.embed is None
+    assert found.detect is not None
+    assert torch.isfinite(found.detect)
+
+
+def test_contrastive_against_the_formula() -> None:
+    """Three objects, two of one identity, by hand."""
+    vectors = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [1, 0.2], [0, 1]]), dim=1)
+    identities, owner = torch.tensor([5, 5, 6]), torch.tensor([0, 1, 2])
+    found = contrastive(vectors, identities, owner, 0.5)
+    s = (vectors @ vectors.T / 0.5).exp()
+    by_hand = -(
+        torch.log(s[0, 1] / (s[0, 1] + s[0, 2])) + torch.log(s[1, 0] / (s[1, 0] + s[1, 2]))
+    )
+    torch.testing.assert_close(found, by_hand / 2)
+
+
+def test_contrastive_without_a_pair() -> None:
+    vectors = torch.eye(3)
+    assert contrastive(vectors, torch.tensor([1, 2, 3]), torch.arange(3), 0.1) is None
+
+
+@pytest.mark.parametrize("kind", ["fixed", "uncertainty", "aligned_mtl", "pcgrad"])
+def test_every_balance_reaches_shared_and_own_parameters(kind: str, batch: Batch) -> None:
+    if kind in ("aligned_mtl", "pcgrad"):
+        pytest.importorskip("torchjd")
+    torch.manual_seed(0)
+    network = MultiTaskNetwork(SMALL, 2, 2)
+    balance = make_balance(LossConfig(balance=kind), network)
+    balance.backward(losses(network, batch))
+    without = [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters())
+    assert all(p.grad is not None for p in balance.parameters())
