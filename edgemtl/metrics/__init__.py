@@ -1,6 +1,7 @@
-"""Scores of detection, classification, tracking and retrieval: numpy alone, equal to the references.
+"""Scores of detection, classification, tracking and retrieval, equal to the references.
 
-The references are pycocotools, scikit-learn's formulas and TrackEval; the tests compare with them.
+Numpy alone. The references are pycocotools, scikit-learn's formulas and TrackEval; the tests
+compare with them.
 """
 
 from edgemtl.metrics.classification import ClassificationScores, classification_scores

@@ -76,4 +76,5 @@ def _labels(name: str, values: NDArray[Any], low: int, high: int) -> NDArray[np.
 
 def _share(part: NDArray[Any], whole: NDArray[Any]) -> F64:
     zeros = np.zeros(part.shape, np.float64)
-    return np.divide(part, whole, out=zeros, where=whole > 0, dtype=np.float64)
+    np.divide(part, whole, out=zeros, where=whole > 0, dtype=np.float64)
+    return zeros

@@ -37,7 +37,10 @@ class ClearCounts:
 
     @property
     def mota(self) -> float:
-        return (self.tp - self.fp - self.idsw) / max(1, self.tp + self.fn)
+        """0 without any truth, as TrackEval has it for a sequence."""
+        if not self.tp + self.fn:
+            return 0.0
+        return (self.tp - self.fp - self.idsw) / (self.tp + self.fn)
 
     @property
     def motp(self) -> float:
@@ -72,7 +75,7 @@ class _State:
 
     def _weights(self, frame: TrackedFrame) -> F64:
         same = self.before[frame.truth][:, None] == frame.track[None]
-        weights = frame.similarity + _KEEP * same
+        weights: F64 = frame.similarity + _KEEP * same
         weights[frame.similarity < THRESHOLD - _EPS] = 0
         return weights
 

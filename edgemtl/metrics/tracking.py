@@ -137,7 +137,8 @@ def _checked(name: str, ids: NDArray[Any], boxes: NDArray[Any]) -> tuple[I64, F6
 
 def _not_ignored(similarity: F64, boxes: F64, regions: F64) -> NDArray[np.bool_]:
     """Which tracks count: those that match truth at IoU 0.5 or lie outside every region."""
-    keep = ~(covered(boxes, regions) > _IGNORE_SHARE + _EPS).any(1)
+    inside = covered(boxes, regions).max(1, initial=0.0)
+    keep = np.asarray(inside <= _IGNORE_SHARE + _EPS)
     _, matched = match(np.where(similarity < 0.5 - _EPS, 0.0, similarity))
     keep[matched] = True
     return keep
