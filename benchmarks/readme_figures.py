@@ -1,6 +1,6 @@
 """Fill the figures of README.md from benchmarks/results/*.json; ``--check`` only compares.
 
-A block of the README between ``<!-- figures: NAME -->`` and ``<!-- end -->`` is what the function of
+A block between ``<!-- figures: NAME -->`` and ``<!-- end -->`` is what the function of
 that name makes of the results. Nothing in such a block is written by hand.
 """
 
@@ -17,6 +17,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
+TOUR_LINES = 24
+TOUR_WIDTH = 110
+TOUR_TEXT = {
+    "info": "What a model is, and what its licence allows:",
+    "run": "Detect, classify and track in one pass; video, JSON Lines and MOTChallenge text:",
+    "calibrate": "INT8 for this host and for TensorRT, from one table of ranges:",
+    "bench": "Latency from frame to result, per stage:",
+    "build": "A TensorRT engine (here by TensorRT-RTX, on a machine without a GPU):",
+    "track": "The tracker alone, over detections of any origin:",
+    "doctor": "What this machine can do, and what is missing:",
+}
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -41,7 +52,23 @@ def demo() -> str:
     return _table(["`toy`, rendered clip", "FP32", "INT8"], rows)
 
 
-FIGURES: dict[str, Callable[[], str]] = {"demo": demo}
+def tour() -> str:
+    """Each command of the tour with what it printed; long outputs are cut in the middle."""
+    blocks = []
+    for step in _load("tour")["commands"]:
+        name = step["command"].split()[1]
+        lines = step["stdout"].splitlines()
+        if len(lines) > TOUR_LINES:
+            lines = [*lines[: TOUR_LINES - 4], "...", *lines[-3:]]
+        lines = [
+            line if len(line) <= TOUR_WIDTH else line[: TOUR_WIDTH - 3] + "..." for line in lines
+        ]
+        output = "\n".join(lines)
+        blocks.append(f"{TOUR_TEXT[name]}\n```\n$ {step['command']}\n{output}\n```\n")
+    return "\n".join(blocks)
+
+
+FIGURES: dict[str, Callable[[], str]] = {"demo": demo, "tour": tour}
 
 
 def filled(text: str) -> str:
