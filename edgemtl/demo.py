@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgemtl.console import table
 from edgemtl.errors import OutputError
 from edgemtl.files import atomic_path, write_text
 from edgemtl.models import resolve_model
@@ -32,6 +33,20 @@ SIZE_HW = (270, 480)
 FPS = 25.0
 MIN_SCORE = 0.05
 """Average precision needs the low scores too; the tracker has its own thresholds."""
+
+_SCORES = (("mAP50", "map50"), ("top-1", "top1"), ("HOTA", "hota"), ("IDF1", "idf1"))
+_FILES = {
+    "annotated.webm": "the clip with INT8's boxes, tracks and scene",
+    "latency.svg": "latency per stage, FP32 beside INT8",
+    "tracks-int8.txt": "tracks, MOTChallenge text (and tracks-fp32.txt)",
+    "results-int8.jsonl": "everything, one object per frame (and results-fp32.jsonl)",
+    "toy.int8.onnx": "the calibrated model for this host, beside it TensorRT's and the ranges",
+    "demo.json": "the figures above",
+}
+_NEXT = """Next:
+  edgemtl run toy --source edgemtl-demo/clip.avi --show
+  edgemtl run street --source YOUR_VIDEO --video out.webm --jsonl out.jsonl
+  edgemtl doctor"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +75,27 @@ class DemoReport:
 
     folder: Path
     columns: tuple[Column, ...]
-    files: dict[str, str]
     seconds: float
+
+    def text(self) -> str:
+        """The one table, where the files are, and what to try next."""
+        header = ["", *(column.precision.upper() for column in self.columns)]
+        rows: list[list[object]] = [
+            [name, *(column.scores[key] for column in self.columns)] for name, key in _SCORES
+        ]
+        rows.append(["frames per second", *(f"{c.summary.fps:.1f}" for c in self.columns)])
+        for stage in self.columns[0].summary.stage_ms:
+            cells = [column.summary.stage_ms[stage] for column in self.columns]
+            rows.append([f"{stage} p50/p95 (ms)", *(f"{p50:.2f}/{p95:.2f}" for p50, p95 in cells)])
+        rows.append(["model size (MB)", *(f"{c.size_bytes / 1e6:.2f}" for c in self.columns)])
+        left = [[str(self.folder / name), what] for name, what in _FILES.items()]
+        return f"{table(rows, header)}\n\n{table(left)}\n\n{_NEXT}"
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "folder": str(self.folder),
             "seconds": round(self.seconds, 1),
-            "files": self.files,
+            "files": _FILES,
             "results": {
                 column.precision: {
                     **column.scores,
@@ -105,7 +133,7 @@ def run_demo(folder: Path, say: Say, options: DemoOptions = DemoOptions()) -> De
         columns.append(Column(precision, scores, summary, path.stat().st_size))
     _annotate(clip, results, int8, folder / "annotated.webm")
     _plot(columns, folder / "latency.svg")
-    report = DemoReport(folder, tuple(columns), _FILES, time.monotonic() - started)
+    report = DemoReport(folder, tuple(columns), time.monotonic() - started)
     write_text(folder / "demo.json", json.dumps(report.to_dict(), indent=2) + "\n")
     return report
 
@@ -142,9 +170,7 @@ def _calibrate(model: Path, out: Path, options: DemoOptions) -> Path:
     from edgemtl.quantize.calibrate import CalibrateOptions, calibrate
 
     per_clip = max(1, options.calibration_images // options.calibration_clips)
-    pictures = SyntheticWorld(
-        CALIBRATION_SEED, options.calibration_clips, per_clip, SIZE_HW, FPS
-    )
+    pictures = SyntheticWorld(CALIBRATION_SEED, options.calibration_clips, per_clip, SIZE_HW, FPS)
     calibrate(model, pictures, out, CalibrateOptions())
     return out
 

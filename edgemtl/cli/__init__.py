@@ -15,7 +15,7 @@ import typer
 
 import edgemtl
 from edgemtl.cli import frames, models, work
-from edgemtl.cli.console import InterruptedRunError, print_error
+from edgemtl.console import InterruptedRunError, print_error
 from edgemtl.errors import EdgeMTLError
 
 DEBUG_FLAG = "--debug"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgemtl.cli.console import table
+from edgemtl.console import table
 from edgemtl.manifest import Manifest
 from edgemtl.models import resolve_model
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from edgemtl.cli.console import InterruptedRunError, finish, say, table
 from edgemtl.cli.options import AsJson, Backend, Model, Source, Threads, parse_size
+from edgemtl.console import InterruptedRunError, finish, say, table
 from edgemtl.errors import ConfigError
 
 

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from edgemtl.cli.console import finish
 from edgemtl.cli.options import AsJson, Model, parse_size
 from edgemtl.cli.work import require
+from edgemtl.console import finish
 
 
 class Precision(str, Enum):

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edgemtl.cli.console import finish, say, table
 from edgemtl.cli.options import AsJson, Backend, DataRoot, Model, Threads
+from edgemtl.console import finish, say, table
 
 
 def demo(

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import edgemtl
-from edgemtl.cli.console import plain, table
 from edgemtl.cli.options import parse_size
+from edgemtl.console import plain, table
 from edgemtl.doctor import examine
 from edgemtl.errors import ConfigError
 
