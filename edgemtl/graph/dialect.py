@@ -23,7 +23,8 @@ class Dialect:
     always have 8). ``integer_bias``: int32 at scale_x * scale_w instead of float.
     ``predictors``: also quantise the weights of the last convolutions, whose outputs stay float.
     ``lean_add``: leave the branch of a residual sum that only a convolution feeds unquantised, so
-    that the backend can add within the convolution.
+    that the backend can add within the convolution. ``share_concat``: a Concat takes only inputs
+    of equal scale.
     """
 
     name: Literal["trt", "ort"]
@@ -33,6 +34,7 @@ class Dialect:
     integer_bias: bool
     predictors: bool
     lean_add: bool
+    share_concat: bool
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -42,11 +44,22 @@ class Dialect:
         return (-127, 127) if self.symmetric else (-128, 127)
 
 
-TRT = Dialect("trt", "int8", True, 8, integer_bias=False, predictors=True, lean_add=True)
+# fmt: off
+TRT = Dialect(
+    "trt", "int8", symmetric=True, dense_bits=8,
+    integer_bias=False, predictors=True, lean_add=True, share_concat=True,
+)
 # x86 without VNNI multiplies uint8 by int8 pairwise into saturating 16 bits (vpmaddubsw): only
 # 7-bit weights keep 255 * w * 2 inside, and they run at the same speed everywhere.
-ORT_X86 = Dialect("ort", "uint8", False, 7, integer_bias=True, predictors=False, lean_add=False)
-ORT_ARM = Dialect("ort", "int8", False, 8, integer_bias=True, predictors=False, lean_add=False)
+ORT_X86 = Dialect(
+    "ort", "uint8", symmetric=False, dense_bits=7,
+    integer_bias=True, predictors=False, lean_add=False, share_concat=False,
+)
+ORT_ARM = Dialect(
+    "ort", "int8", symmetric=False, dense_bits=8,
+    integer_bias=True, predictors=False, lean_add=False, share_concat=False,
+)
+# fmt: on
 
 
 def host_dialect(machine: str | None = None) -> Dialect:

@@ -16,7 +16,7 @@ from edgemtl.graph.index import GraphIndex
 FEATURE_KINDS = frozenset(
     {"Conv", "Clip", "Relu", "Add", "MaxPool", "AveragePool", "Resize", "Concat"}
 )
-_KEEPS_VALUES = frozenset({"MaxPool", "Resize", "Concat"})
+_KEEPS_VALUES = frozenset({"MaxPool", "Resize"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class QuantisationPlan:
     convs: the convolutions with INT8 weights, in graph order; predictors: those of them whose raw
     output leaves the features, as coordinates or logits; tensors: the activations that get Q/DQ,
     in graph order; shared: tensor -> tensors of its group, which must have one common range
-    because an operator between them passes values through unchanged.
+    because an operator between them passes integers through unchanged.
     """
 
     convs: tuple[NodeProto, ...]
@@ -68,8 +68,13 @@ def activation_of(conv: NodeProto, index: GraphIndex) -> NodeProto | None:
     return None
 
 
-def plan_quantisation(index: GraphIndex, float_layers: Collection[str] = ()) -> QuantisationPlan:
-    """Decide what runs in INT8; ``float_layers`` names output tensors of nodes to be left out."""
+def plan_quantisation(
+    index: GraphIndex, float_layers: Collection[str] = (), share_concat: bool = False
+) -> QuantisationPlan:
+    """Decide what runs in INT8; ``float_layers`` names output tensors of nodes to be left out.
+
+    ``share_concat`` gives the inputs and the output of a Concat one range too.
+    """
     features = feature_nodes(index)
     outputs = {node.output[0] for node in features}
     chosen = [n for n in features if not _is_float(n, index, float_layers)]
@@ -86,7 +91,9 @@ def plan_quantisation(index: GraphIndex, float_layers: Collection[str] = ()) -> 
     order = [*sorted(index.inputs), *(name for node in index.nodes for name in node.output)]
     tensors = tuple(t for t in order if t in wanted and t not in fused and not _ready(t, index))
     convs = tuple(n for n in chosen if n.op_type == "Conv")
-    return QuantisationPlan(convs, frozenset(predictors), tensors, _groups(chosen, index))
+    kinds = _KEEPS_VALUES | {"Concat"} if share_concat else _KEEPS_VALUES
+    groups = _groups([n for n in chosen if n.op_type in kinds], index)
+    return QuantisationPlan(convs, frozenset(predictors), tensors, groups)
 
 
 def _is_float(node: NodeProto, index: GraphIndex, float_layers: Collection[str]) -> bool:
@@ -110,8 +117,6 @@ def _ready(tensor: str, index: GraphIndex) -> bool:
 def _groups(nodes: list[NodeProto], index: GraphIndex) -> dict[str, tuple[str, ...]]:
     group: dict[str, list[str]] = {}
     for node in nodes:
-        if node.op_type not in _KEEPS_VALUES:
-            continue
         members: list[str] = []
         for name in (*index.activations(node), node.output[0]):
             for member in group.get(name, [name]):

@@ -33,8 +33,8 @@ def quantise_model(
     found = canonical_hash(model)
     if found != ranges.model_sha256:
         raise CalibrationError(
-            f"ranges: the table belongs to '{ranges.model}' {ranges.model_sha256[:12]}, "
-            f"this model is '{manifest.name}' {found[:12]}",
+            f"ranges: the table belongs to another model ('{ranges.model}', "
+            f"{ranges.model_sha256[:12]}) than this ('{manifest.name}', {found[:12]})",
             "calibrate this model again",
         )
     quantised = insert_qdq(model, ranges, dialect)
@@ -65,7 +65,7 @@ def insert_qdq(model: onnx.ModelProto, ranges: RangeTable, dialect: Dialect) -> 
     Raises CalibrationError for a missing range and for a model without convolutions.
     """
     index = GraphIndex(model)
-    plan = plan_quantisation(index, ranges.float_layers)
+    plan = plan_quantisation(index, ranges.float_layers, dialect.share_concat)
     if not plan.convs:
         raise CalibrationError(
             "model: no convolution with constant weights to quantise",
