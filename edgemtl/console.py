@@ -25,7 +25,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def table(rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> str:
+def table(rows: Sequence[Sequence[object]], header: Sequence[object] = ()) -> str:
     """Aligned plain text: the first column to the left, the others to the right."""
     cells = [[_cell(value) for value in row] for row in ([header] if header else []) + list(rows)]
     if not cells:

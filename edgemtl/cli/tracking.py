@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from edgemtl.errors import DataError, OutputError
-from edgemtl.files import write_text
+from edgemtl.errors import DataError
+from edgemtl.files import atomic_path
 from edgemtl.records import Detections
 from edgemtl.track import Tracker
+from edgemtl.track_file import MotFile, MotFrame, mot_lines, read_mot
 
-_FORMAT = "a line is frame,id,left,top,width,height,score; frames count from 1"
+_LONGEST = 10_000_000
+"""Frames; a larger number is a broken line, not a sequence (eleven days at ten a second)."""
 
 
 def track_file(
@@ -24,66 +26,44 @@ def track_file(
     Every frame from 1 to the last is a step, also one without detections. ``size_hw`` None: the
     frame is as large as the boxes span. Raises DataError, naming file and line, or OutputError.
     """
-    if not out.parent.is_dir():
-        raise OutputError(f"output folder '{out.parent}' does not exist", f"mkdir -p {out.parent}")
-    rows = read_detections(detections)
-    if size_hw is None:
-        span = (rows[:, 2:4] + rows[:, 4:6]).max(0)
-        size_hw = (max(1, math.ceil(span[1])), max(1, math.ceil(span[0])))
-    last = int(rows[:, 0].max())
-    by_frame = np.split(rows, np.searchsorted(rows[:, 0], np.arange(2, last + 1)))
-    tracker = Tracker(capacity=max(1024, 2 * max(len(frame) for frame in by_frame)))
-    lines: list[str] = []
-    identities: set[int] = set()
-    for number, frame in enumerate(by_frame, start=1):
-        tracks = tracker.step(_detections(frame), round((number - 1) * 1e9 / fps), size_hw)
-        identities.update(tracks.track_ids.tolist())
-        for identity, box, score in zip(
-            tracks.track_ids, tracks.boxes_src, tracks.scores, strict=True
-        ):
-            x1, y1, x2, y2 = box.tolist()
-            lines.append(
-                f"{number},{identity},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.4f}"
-                ",-1,-1,-1"
+    with atomic_path(out) as temporary:
+        found = read_mot(detections)
+        if not 0 < found.last <= _LONGEST:
+            raise DataError(
+                f"{detections}: expected 1 to {_LONGEST} frames with detections, got {found.last}",
+                "a line is frame,id,left,top,width,height,score; frames count from 1",
             )
-    write_text(out, "".join(line + "\n" for line in lines))
+        size_hw = size_hw or _span(found)
+        tracker = Tracker(capacity=_capacity(found))
+        identities: set[int] = set()
+        boxes = 0
+        with temporary.open("w", encoding="utf-8") as file:
+            for number, frame in found.frames():
+                pts_ns = round((number - 1) * 1e9 / fps)
+                tracks = tracker.step(_detections(frame), pts_ns, size_hw)
+                identities.update(tracks.track_ids.tolist())
+                boxes += len(tracks)
+                file.write(mot_lines(number, tracks))
     return {
-        "frames": last,
-        "detections": len(rows),
+        "frames": found.last,
+        "detections": len(found.frame),
         "tracks": len(identities),
-        "boxes": len(lines),
+        "boxes": boxes,
         "size_hw": size_hw,
         "out": out,
     }
 
 
-def read_detections(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """f64 [N, 7]: frame, id, left, top, width, height, score, sorted by frame (stable)."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", "check the path") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file", _FORMAT) from error
-    rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = [float(value) for value in line.split(",")[:7]]
-        except ValueError:
-            row = []
-        if len(row) != 7 or not all(map(math.isfinite, row)) or row[0] < 1 or row[0] % 1:
-            raise DataError(f"{path}:{number}: not a detection: '{line[:60]}'", _FORMAT)
-        rows.append(row)
-    if not rows:
-        raise DataError(f"{path}: no detections", _FORMAT)
-    array = np.array(rows)
-    return array[np.argsort(array[:, 0], kind="stable")]
+def _span(found: MotFile) -> tuple[int, int]:
+    """(height, width) that holds all boxes."""
+    width, height = found.boxes_src[:, 2:].max(0).tolist()
+    return max(1, math.ceil(height)), max(1, math.ceil(width))
 
 
-def _detections(rows: np.ndarray[Any, np.dtype[np.float64]]) -> Detections:
-    corners = np.concatenate([rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6]], axis=1)
-    return Detections(
-        corners.astype(np.float32), rows[:, 6].astype(np.float32), np.zeros(len(rows), np.int32)
-    )
+def _capacity(found: MotFile) -> int:
+    """Room for the fullest frame twice over: tracks live on for a while when objects leave."""
+    return max(1024, 2 * int(np.unique(found.frame, return_counts=True)[1].max()))
+
+
+def _detections(frame: MotFrame) -> Detections:
+    return Detections(frame.boxes_src, frame.scores, np.zeros(len(frame.ids), np.int32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -76,6 +77,7 @@ def evaluate(
     model: Model,
     data: Annotated[Path, typer.Option(metavar="DATA.toml", help="Data sets; [[val]] is scored.")],
     data_root: DataRoot = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Pictures of each set at most.")] = None,
     backend: Backend = "auto",
     threads: Threads = None,
     as_json: AsJson = False,
@@ -88,15 +90,15 @@ def evaluate(
     """
     from edgemtl.data.config import load_data
     from edgemtl.engine import open_session
-    from edgemtl.evaluate import evaluate_model
+    from edgemtl.evaluate import EvaluateOptions, evaluate_model
 
     mix = load_data(data, "val", data_root)
-    session = open_session(model, backend=backend, threads=threads)
-    try:
-        result = evaluate_model(session, mix)
-    finally:
-        session.close()
-    finish(result.to_dict(), table(result.rows()), as_json)
+    with closing(open_session(model, backend=backend, threads=threads)) as session:
+        result = evaluate_model(session, mix, EvaluateOptions(limit=limit))
+    text = "\n\n".join(
+        table(rows[1:], rows[0]) for rows in (result.rows(), result.class_rows()) if rows
+    )
+    finish({**result.to_dict(), "problems": len(mix.problems)}, text, as_json)
 
 
 def require(package: str, extra: str, purpose: str) -> None:
