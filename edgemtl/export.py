@@ -232,8 +232,8 @@ def _differences(
     for n in range(len(ours.scores)):
         gap = np.abs(ours.boxes_net[n][:, None] - theirs.boxes_net[n][None]).max(-1)
         partner = gap.argmin(1)
-        # the last candidates tie with points that were cut off: judge those that have a partner
-        sure = ours.scores[n] > ours.scores[n][-1] + _SCORE_TOLERANCE
+        # the last candidates may tie with points that were cut off: judge those clear of them
+        sure = ours.scores[n] > ours.scores[n][-1] + 2 * score
         worst_box = max(worst_box, float(gap.min(1)[sure].max(initial=0.0)))
         if ours.embeddings is not None and theirs.embeddings is not None:
             apart = np.abs(ours.embeddings[n] - theirs.embeddings[n][partner]).max(-1)

