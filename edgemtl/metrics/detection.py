@@ -94,6 +94,15 @@ class DetectionMeter:
         entry.matched.append(matched)
         entry.ignored.append(ignored)
 
+    def merge(self, other: DetectionMeter) -> None:
+        """Take over everything that ``other`` collected; ``other`` stays as it is."""
+        for label, theirs in other._classes.items():
+            ours = self._classes[label]
+            ours.truths += theirs.truths
+            ours.scores.extend(theirs.scores)
+            ours.matched.extend(theirs.matched)
+            ours.ignored.extend(theirs.ignored)
+
     def result(self) -> DetectionScores:
         """The scores of everything added so far; more may be added afterwards."""
         present = {label: c for label, c in sorted(self._classes.items()) if c.truths}

@@ -1,0 +1,123 @@
+"""One data set through the network: which tasks are scored, and what was collected for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgemtl.data.base import UNKNOWN, DataSet, SequenceInfo
+from edgemtl.data.config import DataMix
+from edgemtl.engine.session import Session
+from edgemtl.evaluate.classmap import ClassMap
+from edgemtl.evaluate.options import EvaluateOptions
+from edgemtl.evaluate.predictions import Prediction, predict
+from edgemtl.evaluate.report import SetScores
+from edgemtl.evaluate.tasks import DetectionTask, RetrievalTask, SceneTask, TrackingTask
+from edgemtl.metrics import combine
+from edgemtl.progress import track as progress
+from edgemtl.track import Tracker
+
+
+class SetRun:
+    """One data set: which tasks are scored, and what was collected for each."""
+
+    def __init__(
+        self, session: Session, mix: DataMix, data: DataSet, options: EvaluateOptions
+    ) -> None:
+        self.data, self._session, self._options = data, session, options
+        manifest = session.manifest
+        self._map = ClassMap(manifest.classes, mix.classes)
+        self._scene_map = ClassMap(manifest.image_classes, mix.image_classes)
+        self._min_score = manifest.min_score if options.min_score is None else options.min_score
+        self._indices = _indices(data, options.limit)
+        self._detects = "detect" in manifest.tasks
+        labelled = np.asarray(data.labelled, np.bool_) & self._map.known
+        boxes = self._detects and bool(labelled.any())
+        self.detection = DetectionTask(labelled) if boxes and "detect" in data.tasks else None
+        identified = boxes and self._identified()
+        self.tracking = TrackingTask(labelled) if identified and data.sequences else None
+        embeds = identified and "embed" in manifest.tasks
+        self.retrieval = RetrievalTask(options.frame_gap) if embeds else None
+        classifies = "classify" in manifest.tasks and "classify" in data.tasks
+        self.scene = SceneTask(mix.classes, mix.image_classes) if classifies else None
+        self._starts = {sequence.start: sequence for sequence in data.sequences}
+        self._tracker: Tracker | None = None
+        self._sequence: SequenceInfo | None = None
+
+    def _identified(self) -> bool:
+        return any((self.data.truth(i).identities != UNKNOWN).any() for i in self._indices)
+
+    @property
+    def tasks(self) -> bool:
+        """Whether there is anything to score here."""
+        every = (self.detection, self.tracking, self.retrieval, self.scene)
+        return any(task is not None for task in every)
+
+    def go(self) -> None:
+        """Run the network over the set, once, if there is anything to score."""
+        if not self.tasks:
+            return
+        options = self._options
+        lowest = min(options.ap_min_score, options.track_min_score, self._min_score)
+        predictions = predict(self._session, self.data, self._indices, lowest)
+        for prediction in progress(predictions, self.data.name, len(self._indices)):
+            self._add(prediction)
+
+    def _add(self, said: Prediction) -> None:
+        truth = self.data.truth(said.index)
+        sure = None
+        if said.detections is not None:
+            found = self._map.detections(said.detections)
+            sure = found.where(found.scores >= self._min_score)
+            if self.detection is not None:
+                enough = found.scores >= self._options.ap_min_score
+                self.detection.add(truth, found.where(enough))
+            if self.retrieval is not None:
+                self.retrieval.add(said.index, truth, sure)
+            self._track(said)
+        known = truth.scene != UNKNOWN and bool(self._scene_map.known[truth.scene])
+        if self.scene is not None and said.image_probs is not None and known:
+            label = self._scene_map.labels(np.array([said.image_probs.argmax()], np.int32))
+            self.scene.add(truth.scene, int(label[0]), sure)
+
+    def _track(self, said: Prediction) -> None:
+        """A tracker step where the picture belongs to a sequence; each sequence has its own."""
+        if self.tracking is None or said.detections is None:
+            return
+        if said.index in self._starts:
+            self._sequence = self._starts[said.index]
+            self._tracker = Tracker(
+                self._options.tracker, embedding_dim=self._session.manifest.embedding_dim
+            )
+            self.tracking.start_sequence()
+        sequence, tracker = self._sequence, self._tracker
+        if sequence is None or tracker is None or said.index >= sequence.stop:
+            return
+        enough = said.detections.scores >= self._options.track_min_score
+        pts_ns = round((said.index - sequence.start) * 1e9 / sequence.fps)
+        tracks = tracker.step(said.detections.where(enough), pts_ns, said.size_hw)
+        labels = self._map.labels(tracks.labels)
+        self.tracking.add(self.data.truth(said.index), tracks, labels)
+
+    def scores(self) -> SetScores:
+        """The scores of this set."""
+        return SetScores(
+            name=self.data.name,
+            images=len(self._indices) if self.tasks else 0,
+            detection=self.detection.meter.result() if self.detection else None,
+            classification=self.scene.scores() if self.scene else None,
+            box_class=self.scene.box_class_scores() if self.scene else None,
+            tracking=combine(self.tracking.meters) if self.tracking else None,
+            retrieval=self.retrieval.scores() if self.retrieval else None,
+        )
+
+
+def _indices(data: DataSet, limit: int | None) -> Sequence[int]:
+    """Pictures to look at, ascending: all, or with a limit the first or evenly spread ones."""
+    if limit is None or limit >= len(data):
+        return range(len(data))
+    if data.sequences:
+        return range(limit)
+    spread = np.linspace(0, len(data) - 1, limit).round().astype(int)
+    return [int(index) for index in np.unique(spread)]

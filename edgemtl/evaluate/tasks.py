@@ -1,0 +1,161 @@
+"""One collector per task for one data set. Detections come with the data's labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgemtl.data.base import UNKNOWN, Truth
+from edgemtl.data.spec import NONE_CLASS
+from edgemtl.metrics import (
+    ClassificationScores,
+    DetectionMeter,
+    RetrievalScores,
+    TrackingMeter,
+    classification_scores,
+    retrieval_scores,
+)
+from edgemtl.metrics.boxes import as_boxes, iou
+from edgemtl.metrics.classification import NO_ANSWER
+from edgemtl.metrics.matching import match
+from edgemtl.metrics.retrieval import FrameGap
+from edgemtl.records import F32, I64, Detections, Tracks
+
+_SAME_OBJECT_IOU = 0.5
+_MOST_EMBEDDINGS = 6000
+"""Retrieval compares all with all; of more than these, evenly spread ones are taken."""
+
+
+class DetectionTask:
+    """Average precision over the classes that are ``labelled`` bool [C] and known."""
+
+    def __init__(self, labelled: NDArray[np.bool_]) -> None:
+        self.meter = DetectionMeter()
+        self._labelled = labelled
+
+    def add(self, truth: Truth, found: Detections) -> None:
+        self.meter.add(
+            truth.boxes_src,
+            truth.labels,
+            truth.ignore,
+            found.boxes_src,
+            found.scores,
+            found.labels,
+            self._labelled,
+        )
+
+
+class TrackingTask:
+    """One meter per class and sequence; true boxes without identity count as ignored."""
+
+    def __init__(self, labelled: NDArray[np.bool_]) -> None:
+        self.meters: list[TrackingMeter] = []
+        self._labels = np.flatnonzero(labelled).tolist()
+        self._current: list[TrackingMeter] = []
+
+    def start_sequence(self) -> None:
+        self._current = [TrackingMeter() for _ in self._labels]
+        self.meters += self._current
+
+    def add(self, truth: Truth, tracks: Tracks, labels: NDArray[np.int32]) -> None:
+        """A frame of the current sequence; ``labels`` i32 [T]: those of the data."""
+        vague = truth.ignore | (truth.identities == UNKNOWN)
+        for label, meter in zip(self._labels, self._current, strict=True):
+            here, mine = truth.labels == label, labels == label
+            meter.add_frame(
+                truth.identities[here & ~vague],
+                truth.boxes_src[here & ~vague],
+                tracks.track_ids[mine],
+                tracks.boxes_src[mine],
+                truth.boxes_src[here & vague],
+            )
+
+
+class SceneTask:
+    """The image class, and beside it what the boxes alone would say.
+
+    The baseline is the class of the largest box among those above the threshold; a picture without
+    such a box is ``none`` where the data have this class, and unanswered otherwise.
+    """
+
+    def __init__(self, classes: Sequence[str], image_classes: Sequence[str]) -> None:
+        self._n = len(image_classes)
+        position = {name: i for i, name in enumerate(image_classes)}
+        self._of_box = np.array([position.get(name, NO_ANSWER) for name in classes], np.int32)
+        self._of_nothing = position.get(NONE_CLASS, NO_ANSWER)
+        self.has_baseline = bool((self._of_box != NO_ANSWER).any())
+        self.truth: list[int] = []
+        self.said: list[int] = []
+        self.boxes_said: list[int] = []
+
+    def add(self, truth: int, said: int, found: Detections | None) -> None:
+        """One picture; ``found`` None where the model does not detect."""
+        self.truth.append(truth)
+        self.said.append(said)
+        if found is None:
+            self.has_baseline = False
+            return
+        label = self._of_nothing
+        if len(found):
+            sides = found.boxes_src[:, 2:] - found.boxes_src[:, :2]
+            label = int(self._of_box[found.labels[int(sides.prod(1).argmax())]])
+        self.boxes_said.append(label)
+
+    def extend(self, other: SceneTask) -> None:
+        """Take over the pictures of another data set of the same mix."""
+        self.truth += other.truth
+        self.said += other.said
+        self.boxes_said += other.boxes_said
+        self.has_baseline = self.has_baseline and other.has_baseline
+
+    def scores(self) -> ClassificationScores | None:
+        """What the model's image class is worth; None without annotated pictures."""
+        return self._scores(self.said)
+
+    def box_class_scores(self) -> ClassificationScores | None:
+        """What the baseline is worth; None where there are no boxes to ask."""
+        return self._scores(self.boxes_said) if self.has_baseline else None
+
+    def _scores(self, said: Sequence[int]) -> ClassificationScores | None:
+        if not self.truth:
+            return None
+        truth = np.array(self.truth, np.int32)
+        return classification_scores(truth, np.array(said, np.int32), self._n)
+
+
+class RetrievalTask:
+    """Embeddings of the detections that match an identified object, searched within the set."""
+
+    def __init__(self, frame_gap: int) -> None:
+        self._gap = frame_gap
+        self._vectors: list[F32] = []
+        self._identities: list[I64] = []
+        self._frames: list[I64] = []
+
+    def add(self, index: int, truth: Truth, found: Detections) -> None:
+        """Frame ``index``: each true box takes the overlapping detection of its class."""
+        if found.embeddings is None:
+            return
+        own = np.flatnonzero((truth.identities != UNKNOWN) & ~truth.ignore)
+        overlap = iou(
+            as_boxes("boxes_src", truth.boxes_src[own]), as_boxes("boxes_src", found.boxes_src)
+        )
+        same = truth.labels[own][:, None] == found.labels[None]
+        rows, columns = match(np.where(same & (overlap >= _SAME_OBJECT_IOU), overlap, 0.0))
+        self._vectors.append(found.embeddings[columns])
+        self._identities.append(truth.identities[own[rows]])
+        self._frames.append(np.full(len(rows), index, np.int64))
+
+    def scores(self) -> RetrievalScores | None:
+        """Every embedding is searched among all that lie far enough away; None without any."""
+        if not sum(map(len, self._vectors)):
+            return None
+        vectors = np.concatenate(self._vectors)
+        identities, frames = np.concatenate(self._identities), np.concatenate(self._frames)
+        if len(vectors) > _MOST_EMBEDDINGS:
+            chosen = np.linspace(0, len(vectors) - 1, _MOST_EMBEDDINGS).round().astype(np.int64)
+            vectors, identities, frames = vectors[chosen], identities[chosen], frames[chosen]
+        gap = FrameGap(frames, frames, self._gap)
+        return retrieval_scores(vectors, identities, vectors, identities, gap)
