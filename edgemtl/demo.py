@@ -107,12 +107,13 @@ class DemoReport:
         }
 
 
-def run_demo(folder: Path, say: Say, options: DemoOptions = DemoOptions()) -> DemoReport:  # noqa: B008
+def run_demo(folder: Path, say: Say, options: DemoOptions = DemoOptions()) -> DemoReport:
     """Render, calibrate, run, compare; everything is left in ``folder``.
 
     Raises OutputError if the folder cannot be made, and what the rooms raise.
     """
     from edgemtl.data.synthetic import SyntheticWorld
+    from edgemtl.demo_plot import plot_latencies
     from edgemtl.demo_score import score
 
     started = time.monotonic()
@@ -131,8 +132,10 @@ def run_demo(folder: Path, say: Say, options: DemoOptions = DemoOptions()) -> De
         results, summary = _run(path, clip, folder, precision)
         scores = score(world, results)
         columns.append(Column(precision, scores, summary, path.stat().st_size))
-    _annotate(clip, results, int8, folder / "annotated.webm")
-    _plot(columns, folder / "latency.svg")
+    _annotate(clip, results, folder / "annotated.webm")
+    plot_latencies(
+        folder / "latency.svg", [(c.precision.upper(), c.summary.stage_ms) for c in columns]
+    )
     report = DemoReport(folder, tuple(columns), time.monotonic() - started)
     write_text(folder / "demo.json", json.dumps(report.to_dict(), indent=2) + "\n")
     return report
@@ -171,7 +174,12 @@ def _calibrate(model: Path, out: Path, options: DemoOptions) -> Path:
 
     per_clip = max(1, options.calibration_images // options.calibration_clips)
     pictures = SyntheticWorld(CALIBRATION_SEED, options.calibration_clips, per_clip, SIZE_HW, FPS)
-    calibrate(model, pictures, out, CalibrateOptions())
+    calibrate(
+        model,
+        pictures,
+        out,
+        CalibrateOptions(limit=len(pictures) * 4 // 5, held_out=len(pictures) // 5),
+    )
     return out
 
 
@@ -208,3 +216,14 @@ def _run(
             session, source, [jsonl, mot, keep], PipelineConfig(min_score=MIN_SCORE)
         )
     return keep.results, summary
+
+
+def _annotate(clip: Path, results: Sequence[FrameResult], path: Path) -> None:
+    """The clip again with ``results`` drawn into it, after the runs, whose speed it would change."""
+    from edgemtl.progress import track
+    from edgemtl.runtime.sink import VideoSink
+    from edgemtl.runtime.source import open_source
+
+    with closing(open_source(str(clip))) as source, closing(VideoSink(path, FPS)) as sink:
+        for frame, result in track(zip(source, results, strict=True), "drawing", len(results)):
+            sink.write(frame, result)
