@@ -76,8 +76,8 @@ class PercentileObserver(MinMaxObserver):
             return
         super().update(values)
         self._fit()
-        flat = np.asarray(values, np.float64 if values.dtype == np.float64 else np.float32).ravel()
-        bins = np.floor(flat * flat.dtype.type(1 / self._width)).astype(np.int64) - self._first
+        flat = np.asarray(values, np.float32).ravel()
+        bins = np.floor(flat * np.float32(1 / self._width)).astype(np.int64) - self._first
         self._counts += np.bincount(np.clip(bins, 0, _BINS - 1), minlength=_BINS)
 
     def range(self) -> tuple[float, float]:

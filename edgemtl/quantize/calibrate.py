@@ -1,0 +1,138 @@
+"""``edgemtl calibrate``: pictures -> range table -> INT8 models of both dialects, judged."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+
+from edgemtl.errors import CalibrationError, OutputError
+from edgemtl.files import atomic_path
+from edgemtl.graph.dialect import TRT, Dialect, host_dialect
+from edgemtl.graph.file import canonical_hash, load_model, save_model
+from edgemtl.graph.qdq import quantisable_tensors, quantise_model
+from edgemtl.graph.ranges import RangeTable, save_ranges
+from edgemtl.manifest import Manifest
+from edgemtl.progress import track
+from edgemtl.quantize.collect import collect_ranges
+from edgemtl.quantize.images import ImageBatches, ImageSource, Split, split_images
+from edgemtl.quantize.observe import Observer, make_observer
+from edgemtl.quantize.report import CalibrationReport, judge
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateOptions:
+    """``limit`` pictures set the ranges, up to ``held_out`` others judge the result.
+
+    ``percent`` belongs to the percentile observer. ``batch`` bounds the memory: all watched
+    activations of a batch are in memory at once.
+    """
+
+    observer: Literal["minmax", "percentile"] = "percentile"
+    limit: int = 200
+    held_out: int = 50
+    percent: float = 99.99
+    batch: int = 2
+
+    def make(self) -> Observer:
+        return make_observer(self.observer, self.percent)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFiles:
+    """What one calibration writes: OUT, and beside it the other dialect and the table."""
+
+    host: Path
+    trt: Path
+    table: Path
+
+    @staticmethod
+    def beside(out: Path) -> OutputFiles:
+        """``m.int8.onnx`` -> ``m.int8.trt.onnx`` and ``m.int8.ranges.json``."""
+        if out.suffix != ".onnx":
+            raise OutputError(f"out: expected a name ending in .onnx, got '{out.name}'")
+        stem = out.with_suffix("")
+        return OutputFiles(out, Path(f"{stem}.trt.onnx"), Path(f"{stem}.ranges.json"))
+
+
+def calibrate(
+    model: Path,
+    images: ImageSource,
+    out: Path,
+    options: CalibrateOptions = CalibrateOptions(),
+) -> CalibrationReport:
+    """Measure ranges on ``images`` and write INT8 models, all of them or none.
+
+    ``out`` gets the dialect of ONNX Runtime on this host. Raises CalibrationError for a model
+    that is not float32 or an empty picture set, DataError for a broken picture, OutputError
+    before any work if nothing can be written.
+    """
+    files = OutputFiles.beside(Path(out))
+    if files.host.absolute() == Path(model).absolute():
+        raise OutputError(f"out: '{out}' is the model itself", "name another file")
+    graph, manifest = load_model(model)
+    if manifest.precision != "fp32":
+        raise CalibrationError(
+            f"model: expected a float32 model, '{model}' is {manifest.precision}",
+            "calibrate the float32 file that it was made from",
+        )
+    split = split_images(len(images), options.limit, options.held_out)
+    with ExitStack() as stack:
+        host, trt, table = (
+            stack.enter_context(atomic_path(path)) for path in (files.host, files.trt, files.table)
+        )
+        ranges = measure_ranges(graph, manifest, images, split, options)
+        ort, for_trt = (
+            _write(graph, manifest, ranges, dialect, path)
+            for dialect, path in ((host_dialect(), host), (TRT, trt))
+        )
+        save_ranges(ranges, table)
+        judges = ImageBatches(
+            images, split.held_out or split.calibrate, manifest.input, options.batch
+        )
+        drops = judge((graph, manifest), ort, for_trt, judges)
+        sizes = (Path(model).stat().st_size, host.stat().st_size, trt.stat().st_size)
+    return CalibrationReport(
+        out=files.host,
+        trt=files.trt,
+        table=files.table,
+        observer=ranges.observer,
+        images=len(split.calibrate),
+        held_out=len(split.held_out),
+        tensors=len(ranges.ranges),
+        sizes=sizes,
+        drops=drops,
+        tasks=manifest.tasks,
+    )
+
+
+def measure_ranges(
+    graph: onnx.ModelProto,
+    manifest: Manifest,
+    images: ImageSource,
+    split: Split,
+    options: CalibrateOptions,
+) -> RangeTable:
+    """The range table of a float model over the calibration part of a split."""
+    batches = ImageBatches(images, split.calibrate, manifest.input, options.batch)
+    shown = track(batches, "calibrating", len(batches))
+    ranges = collect_ranges(graph, quantisable_tensors(graph), shown, options.make)
+    return RangeTable(
+        model=manifest.name,
+        model_sha256=canonical_hash(graph),
+        observer=options.make().name,
+        images=len(split.calibrate),
+        content_sha256=batches.content_sha256,
+        ranges=ranges,
+    )
+
+
+def _write(
+    graph: onnx.ModelProto, manifest: Manifest, ranges: RangeTable, dialect: Dialect, path: Path
+) -> tuple[onnx.ModelProto, Manifest]:
+    quantised, its_manifest = quantise_model(graph, manifest, ranges, dialect)
+    save_model(quantised, its_manifest, path)
+    return quantised, its_manifest
