@@ -10,7 +10,7 @@ import typer
 
 from edgemtl.cli.options import AsJson, Model, parse_size
 from edgemtl.cli.work import require
-from edgemtl.console import finish
+from edgemtl.console import finish, table
 
 
 class Precision(str, Enum):
@@ -78,7 +78,14 @@ def calibrate(
 
     options = CalibrateOptions(observer=observer.value, limit=limit)
     report = measure(resolve_model(model), open_images(images), out, options)
-    finish(report.to_dict(), report.text(), as_json)
+    rows = report.rows()
+    files = [
+        [report.out, "this host"],
+        [report.trt, "TensorRT"],
+        [report.table, "the ranges of both"],
+    ]
+    text = f"{table(rows[1:], rows[0])}\n\n{table(files)}"
+    finish(report.to_dict(), text, as_json)
 
 
 def build(
