@@ -1,0 +1,228 @@
+"""Every command on a tiny model and small files: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgemtl.manifest import Manifest
+
+Cli = Callable[..., Any]
+
+
+def test_info_prints_the_manifest(cli: Cli, tiny: Path) -> None:
+    done = cli("info", tiny, "--json")
+    assert done.code == 0
+    manifest = Manifest.model_validate(done.json["manifest"])
+    assert manifest.classes == ("a", "b")
+    assert done.json["outputs"]["boxes"] == {"dtype": "float32", "shape": ["N", 8, 4]}
+    text = cli("info", tiny).out
+    assert "int8 [N, 3, 32, 64] rgb" in text
+    assert manifest.weights_licence in text
+
+
+def test_info_prints_the_licence_beside_the_model(cli: Cli, tmp_path: Path, tiny: Path) -> None:
+    model = tmp_path / "m.onnx"
+    model.write_bytes(tiny.read_bytes())
+    (tmp_path / "LICENSE-WEIGHTS").write_text("for research use only\n", encoding="utf-8")
+    assert "for research use only" in cli("info", model).out
+    assert cli("info", model, "--json").json["licence_text"] == "for research use only"
+
+
+def test_run_writes_one_object_and_keeps_one_frame_per_line(
+    cli: Cli, tmp_path: Path, tiny: Path, clip: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    done = cli(
+        "run", tiny, "--source", clip, "--min-score", "0", "--json",
+        "--jsonl", out, "--mot", tmp_path / "out.txt", "--video", tmp_path / "out.webm",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.json["frames"] == 12
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [line["index"] for line in lines] == list(range(12))
+    for line in lines:
+        assert set(line) == {
+            "stream", "index", "pts_ns", "size_hw", "scene", "detections", "tracks",
+        }  # fmt: skip
+        assert line["size_hw"] == [48, 96]
+        assert line["scene"]["name"] in {"x", "y"}
+        assert len(line["scene"]["probs"]) == 2
+        for found in line["detections"]:
+            assert set(found) == {"box_src", "score", "label", "name"}
+            assert found["name"] == "ab"[found["label"]]
+        for track in line["tracks"]:
+            assert set(track) == {"id", "box_src", "score", "label", "name", "det_index"}
+    assert lines[1]["pts_ns"] - lines[0]["pts_ns"] == pytest.approx(1e8, rel=0.01)
+    assert (tmp_path / "out.webm").stat().st_size > 0
+    assert (tmp_path / "out.txt").is_file()
+
+
+def test_run_over_a_folder_names_the_files(
+    cli: Cli, tmp_path: Path, tiny: Path, folder: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    done = cli("run", tiny, "--source", folder, "--jsonl", out)
+    assert done.code == 0, done.err
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [Path(line["file"]).name for line in lines] == [f"{i:03d}.png" for i in range(6)]
+
+
+def test_run_stops_after_max_frames(cli: Cli, tiny: Path, clip: Path) -> None:
+    done = cli("run", tiny, "--source", clip, "--max-frames", "5", "--json")
+    assert done.json["frames"] == 5
+
+
+def test_calibrate_run_and_refuse_to_calibrate_twice(
+    cli: Cli, tmp_path: Path, tiny: Path, folder: Path, clip: Path
+) -> None:
+    out = tmp_path / "tiny.int8.onnx"
+    done = cli("calibrate", tiny, "--images", folder, "--out", out, "--json")
+    assert done.code == 0, done.err
+    assert Path(done.json["out"]) == out
+    assert Path(done.json["trt"]).is_file()
+    assert Path(done.json["ranges"]).is_file()
+    facts = cli("info", out, "--json").json["manifest"]
+    assert facts["precision"] == "int8"
+    assert facts["dialect"] == "ort"
+    assert cli("run", out, "--source", clip).code == 0
+    again = cli("calibrate", out, "--images", folder, "--out", tmp_path / "twice.onnx")
+    assert again.code == 1
+    assert not (tmp_path / "twice.onnx").exists()
+
+
+def test_calibrate_observers_differ(cli: Cli, tmp_path: Path, tiny: Path, clip: Path) -> None:
+    tables = []
+    for observer in ("minmax", "percentile"):
+        out = tmp_path / f"{observer}.onnx"
+        done = cli(
+            "calibrate", tiny, "--images", clip, "--out", out, "--observer", observer, "--json"
+        )
+        assert done.code == 0, done.err
+        tables.append(Path(done.json["ranges"]).read_text(encoding="utf-8"))
+    assert tables[0] != tables[1]
+
+
+def test_bench_reports_stages_and_writes_the_plot(
+    cli: Cli, tmp_path: Path, tiny: Path, clip: Path
+) -> None:
+    plot = tmp_path / "latency.svg"
+    done = cli(
+        "bench", tiny, "--source", clip, "--frames", "8", "--warmup", "2",
+        "--threads", "1", "--plot", plot, "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.json["frames"] == 8
+    assert "<svg" in plot.read_text(encoding="utf-8")
+
+
+def test_track_follows_two_objects_that_cross(cli: Cli, tmp_path: Path) -> None:
+    detections = tmp_path / "det.txt"
+    lines = []
+    for frame in range(1, 41):
+        lines.append(f"{frame},-1,{10 + 5 * frame},40,30,60,0.9,-1,-1,-1")
+        lines.append(f"{frame},-1,{300 - 5 * frame},200,30,60,0.8,-1,-1,-1")
+    detections.write_text("\n".join(lines), encoding="utf-8")
+    out = tmp_path / "tracks.txt"
+    done = cli("track", detections, "--fps", "25", "--out", out, "--json")
+    assert done.code == 0, done.err
+    assert done.json["frames"] == 40
+    assert done.json["detections"] == 80
+    assert done.json["tracks"] == 2
+    rows = [line.split(",") for line in out.read_text(encoding="utf-8").splitlines()]
+    assert {row[1] for row in rows} == {"1", "2"}
+    assert len(rows) >= 70
+    assert all(len(row) == 10 for row in rows)
+
+
+def test_track_steps_over_frames_without_detections(cli: Cli, tmp_path: Path) -> None:
+    detections = tmp_path / "det.txt"
+    lines = [f"{f},-1,{10 + 4 * f},40,30,60,0.9" for f in range(1, 31) if f not in (15, 16)]
+    detections.write_text("\n".join(lines), encoding="utf-8")
+    done = cli("track", detections, "--fps", "25", "--out", tmp_path / "t.txt", "--json")
+    assert done.json["frames"] == 30
+    assert done.json["tracks"] == 1
+
+
+def test_eval_scores_the_synthetic_world(cli: Cli, tmp_path: Path) -> None:
+    from tiny_model import write_tiny
+
+    from edgemtl.data.synthetic import SyntheticWorld
+
+    world = SyntheticWorld(1, 1, 2)
+    model = write_tiny(
+        tmp_path / "m.onnx", classes=world.classes, image_classes=world.image_classes
+    )
+    data = tmp_path / "data.toml"
+    data.write_text(
+        f"classes = {json.dumps(list(world.classes))}\n"
+        f"image_classes = {json.dumps(list(world.image_classes))}\n"
+        '[[val]]\nname = "world"\nformat = "synthetic"\nseed = 9\nclips = 1\n'
+        "frames_per_clip = 6\n",
+        encoding="utf-8",
+    )
+    done = cli("eval", model, "--data", data, "--json")
+    assert done.code == 0, done.err
+    scores = done.json["sets"]["world"]
+    assert scores["images"] == 6
+    assert 0 <= scores["detection"]["map50"] <= 1
+    assert 0 <= scores["classification"]["top1"] <= 1
+    assert "idf1" in scores["tracking"]
+    assert "mAP50" in cli("eval", model, "--data", data, "--limit", "3").out
+
+
+@pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs a TensorRT without a GPU")
+def test_build_makes_an_engine_that_info_knows(cli: Cli, tmp_path: Path, tiny: Path) -> None:
+    engine = tmp_path / "tiny.engine"
+    done = cli("build", tiny, "--precision", "fp32", "--out", engine, "--json")
+    assert done.code == 0, done.err
+    assert engine.stat().st_size > 0
+    facts = cli("info", engine, "--json")
+    assert facts.code == 0, facts.err
+    assert facts.json["manifest"]["classes"] == ["a", "b"]
+    refused = cli("build", tiny, "--precision", "int8", "--out", tmp_path / "int8.engine")
+    assert refused.code == 1
+    assert "calibrate" in refused.err
+    assert not (tmp_path / "int8.engine").exists()
+
+
+def test_ctrl_c_ends_a_run_with_130_and_whole_lines(
+    tmp_path: Path, tiny: Path, folder: Path
+) -> None:
+    """A long video is interrupted while it runs; what was written stays readable."""
+    import cv2
+
+    from edgemtl.data.images import open_images
+
+    clip = tmp_path / "long.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (96, 48))
+    picture = open_images(folder).image(0)
+    for _ in range(60_000):
+        writer.write(picture)
+    writer.release()
+    out = tmp_path / "out.jsonl"
+    arguments = ["run", str(tiny), "--source", str(clip), "--jsonl", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgemtl", *arguments], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (out.is_file() and out.stat().st_size) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    for line in out.read_text(encoding="utf-8").splitlines():
+        json.loads(line)
