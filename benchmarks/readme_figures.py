@@ -68,7 +68,51 @@ def tour() -> str:
     return "\n".join(blocks)
 
 
-FIGURES: dict[str, Callable[[], str]] = {"demo": demo, "tour": tour}
+SCORES = (
+    ("mAP", ("detection", "map")),
+    ("mAP50", ("detection", "map50")),
+    ("top-1", ("classification", "top1")),
+    ("macro-F1", ("classification", "macro_f1")),
+    ("top-1 of the largest box", ("box_class", "top1")),
+    ("HOTA", ("tracking", "hota")),
+    ("IDF1", ("tracking", "idf1")),
+    ("re-identification rank-1", ("retrieval", "rank1")),
+)
+
+
+def _score_rows(scores: dict[str, Any]) -> list[list[str]]:
+    """One row per data set and score that FP32 and INT8 both have."""
+    both = [scores[precision]["sets"] for precision in ("fp32", "int8")]
+    rows = []
+    for name in both[0]:
+        for title, (task, key) in SCORES:
+            values = [sets[name].get(task, {}).get(key) for sets in both]
+            if None not in values:
+                rows.append([f"{name}: {title}", *(f"{value:.3f}" for value in values)])
+    return rows
+
+
+def models() -> str:
+    """Scores, speed and size of the shipped models, FP32 beside INT8."""
+    result = _load("shipped_models")
+    parts = []
+    for name, model in result["models"].items():
+        rows = _score_rows(model["scores"])
+        speed, size = model["speed"], model["size_bytes"]
+        pair = [speed["fp32"], speed["int8"]]
+        rows.append(
+            ["network, one thread, p50 (ms)", *(f"{column['p50_ms']:.1f}" for column in pair)]
+        )
+        rows.append(["file (MB)", *(f"{size[column] / 1e6:.2f}" for column in ("fp32", "int8"))])
+        parts.append(_table([f"`{name}`", "FP32", "INT8"], rows))
+    host = result["host"]
+    parts.append(
+        f"Host: {host['cpu']}, {host['cores']} cores, ONNX Runtime {host['onnxruntime']}.\n"
+    )
+    return "\n".join(parts)
+
+
+FIGURES: dict[str, Callable[[], str]] = {"demo": demo, "tour": tour, "models": models}
 
 
 def filled(text: str) -> str:
