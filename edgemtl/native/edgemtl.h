@@ -1,0 +1,216 @@
+/* The C core of edgemtl: pre-processing, post-processing and tracking of one frame.
+ *
+ * Pure C11 over buffers that the caller owns: no allocation, no globals, no I/O, no errno. Every
+ * function trusts its arguments (module.c checks them once) and returns a count or EM_OK when all
+ * is well, a negative EM_E... otherwise. A function that needs working memory has a twin,
+ * em_..._scratch(), that says how many bytes; scratch must be aligned to 16 bytes.
+ *
+ * Conventions: boxes are x1, y1, x2, y2 (float32, continuous coordinates: the left edge of the
+ * first pixel is 0, its right edge 1). Pictures are rows of interleaved BGR bytes. Times are
+ * nanoseconds. n = 0 is ordinary input everywhere; what NaN does is said at each function.
+ */
+#ifndef EDGEMTL_H
+#define EDGEMTL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    EM_OK = 0,
+    EM_EARG = -1,  /* an argument outside its range */
+    EM_ETIME = -2, /* a time stamp before the previous one */
+};
+
+/* ---- preprocess.c: pictures ------------------------------------------------------------- */
+
+typedef enum { EM_INT8 = 0, EM_UINT8 = 1, EM_FLOAT32 = 2 } em_dtype;
+typedef enum { EM_CENTER = 0, EM_TOP_LEFT = 1 } em_align;
+
+/* Where the resized source lies inside the network input: net = src * scale + pad. */
+typedef struct {
+    int32_t src_h, src_w, net_h, net_w;
+    int32_t top, left, height, width; /* the resized picture, in network pixels */
+} em_geometry;
+
+typedef struct {
+    const uint8_t *data; /* first byte of the first row */
+    ptrdiff_t row_stride; /* bytes from row to row; may be negative */
+    int32_t height, width;
+} em_image;
+
+/* A source level p (0 to 255) is stored as dtype(p * scale + offset), integers saturated. */
+typedef struct {
+    em_dtype dtype;
+    int32_t swap_rb; /* 1: the planes are R, G, B; 0: B, G, R */
+    float scale, offset;
+    uint8_t pad; /* level of the border */
+} em_pixel_format;
+
+/* The largest picture of the source's aspect ratio that fits, rounded to whole pixels.
+ * EM_EARG: a size below 1. */
+int em_letterbox_geometry(int32_t src_h, int32_t src_w, int32_t net_h, int32_t net_w,
+                          em_align align, em_geometry *geometry);
+
+size_t em_letterbox_scratch(const em_geometry *geometry);
+
+/* Bilinear resize (pixel centres at + 0.5, edges repeated: OpenCV's INTER_LINEAR), border, colour
+ * order, conversion and BGR -> planar in one pass. out: 3 * net_h * net_w elements of the dtype.
+ * Reads exactly 3 * src_w bytes of each row. */
+int em_letterbox(const em_image *image, const em_geometry *geometry,
+                 const em_pixel_format *format, void *out, void *scratch);
+
+/* ---- detect.c: boxes -------------------------------------------------------------------- */
+
+typedef struct {
+    float scale_x, scale_y, pad_x, pad_y; /* net = src * scale + pad */
+    float src_w, src_h;
+} em_mapping;
+
+/* boxes, out: [n][4], may be the same array. NaN stays NaN. to_src clips to the source. */
+int em_boxes_to_net(const float *boxes_src, int32_t n, const em_mapping *mapping, float *out);
+int em_boxes_to_src(const float *boxes_net, int32_t n, const em_mapping *mapping, float *out);
+
+/* Rows of one frame of the network's output, or of its detections. */
+typedef struct {
+    const float *boxes;      /* [n][4] */
+    const float *scores;     /* [n] */
+    const int32_t *labels;   /* [n] */
+    const float *embeddings; /* [n][dim], or NULL */
+    int32_t n, dim;
+} em_rows;
+
+typedef struct {
+    float *boxes;
+    float *scores;
+    int32_t *labels;
+    float *embeddings; /* NULL if the rows have none */
+} em_rows_out;
+
+/* Rows with score >= min_score, boxes mapped to the source and clipped; returns their number
+ * (at most rows->n, which out must hold), in order. Dropped: a score or box that is not finite,
+ * and boxes without area inside the source. An embedding that is not finite becomes zeros, which
+ * the tracker reads as "appearance unknown". */
+int em_decode(const em_rows *rows, const em_mapping *mapping, float min_score,
+              const em_rows_out *out);
+
+/* out: [n][m] intersection over union; 0 where a box is NaN or has no area. */
+int em_iou(const float *a, int32_t n, const float *b, int32_t m, float *out);
+
+/* ---- assign.c --------------------------------------------------------------------------- */
+
+/* A sparse n x m problem in compressed rows: row i may take column[k] at cost[k] for
+ * start[i] <= k < start[i + 1]. Pairs that are not listed are forbidden. Costs are finite. */
+typedef struct {
+    const int32_t *start; /* [n + 1] */
+    const int32_t *column;
+    const double *cost;
+    int32_t n, m;
+} em_pairs;
+
+size_t em_assign_scratch(int32_t n, int32_t m, int32_t pairs);
+
+/* Exact assignment by shortest augmenting paths (Jonker and Volgenant 1987; Dijkstra with a heap
+ * on the sparse graph). Minimises the sum of the matched costs + unmatched_cost per row without a
+ * partner. unmatched_cost = INFINITY asks for the most pairs first, then for the least cost among
+ * them. row_to_column[n]: -1 where unmatched. Returns the number of pairs. */
+int em_assign(const em_pairs *pairs, double unmatched_cost, int32_t *row_to_column,
+              void *scratch);
+
+size_t em_assign_dense_scratch(int32_t n, int32_t m);
+
+/* The same over a dense cost[n][m]: NaN, infinities and costs above max_cost are forbidden. */
+int em_assign_dense(const double *cost, int32_t n, int32_t m, double max_cost,
+                    double unmatched_cost, int32_t *row_to_column, void *scratch);
+
+/* ---- kalman.c --------------------------------------------------------------------------- */
+
+/* Centre x, centre y, width, height: four independent filters of position and velocity. */
+typedef struct {
+    double x, v;          /* pixels, pixels per second */
+    double pxx, pxv, pvv; /* covariance */
+} em_axis;
+
+typedef struct {
+    em_axis axis[4];
+} em_kalman;
+
+/* Noise relative to the object's size (the root of its area, in pixels). */
+typedef struct {
+    double position;      /* sd of a measured centre or side, in sizes */
+    double acceleration;  /* sqrt of the acceleration's spectral density, sizes / s^1.5 */
+    double initial_speed; /* sd of a new object's speed, sizes / s */
+    double shape;         /* the sides' motion noise relative to the centre's */
+} em_kalman_noise;
+
+void em_kalman_start(em_kalman *filter, const double measured[4], const em_kalman_noise *noise,
+                     double trust);
+
+/* Constant velocity driven by white-noise acceleration over dt seconds (Bar-Shalom, Li and
+ * Kirubarajan 2001, section 6.2.2). dt = 0 changes nothing. */
+void em_kalman_predict(em_kalman *filter, double dt, const em_kalman_noise *noise);
+
+/* trust multiplies the sd of the measurement: 1 ordinary, above 1 for doubtful ones. */
+void em_kalman_update(em_kalman *filter, const double measured[4], const em_kalman_noise *noise,
+                      double trust);
+
+/* x1, y1, x2, y2 of the state. */
+void em_kalman_box(const em_kalman *filter, double box[4]);
+
+/* ---- tracker.c -------------------------------------------------------------------------- */
+
+typedef struct {
+    float min_score;      /* detections below are ignored */
+    float split_score;    /* from here: first association; below: the second */
+    float birth_score;    /* from here an unmatched detection starts a track */
+    float confirm_score;  /* sum of scores that confirms a track */
+    float lost_s;         /* life of a confirmed track without detections */
+    float tentative_s;    /* the same before its confirmation */
+    float coast_s;        /* how long a track without detections is still shown */
+    float position_noise, acceleration_noise, initial_speed, shape_noise; /* em_kalman_noise */
+    float max_distance;   /* gate: centre distance in object sizes */
+    float iou_weight;     /* share of 1 - IoU in the cost, the rest is the distance */
+    float min_height_ratio;
+    float class_penalty;  /* added to the cost of a pair of unlike classes */
+    float appearance_weight;
+    float max_cost, max_cost_second;
+} em_tracker_config;
+
+/* T tracks of a frame. Each array holds em_tracker_capacity() rows. */
+typedef struct {
+    int64_t *ids;       /* from 1 */
+    float *boxes;       /* [T][4] smoothed, clipped to the picture */
+    float *scores;
+    int32_t *labels;
+    int32_t *det_index; /* -1: no detection in this frame */
+} em_tracks_out;
+
+typedef struct em_tracker em_tracker;
+
+/* The bytes of a tracker that holds at most capacity tracks; dim 0 = no embeddings. */
+size_t em_tracker_size(int32_t capacity, int32_t dim);
+
+/* Make a tracker in caller's memory of that size, aligned to 16 bytes. */
+em_tracker *em_tracker_init(void *memory, const em_tracker_config *config, int32_t capacity,
+                            int32_t dim);
+
+/* Forget all tracks; ids start again from 1. */
+void em_tracker_reset(em_tracker *tracker);
+
+/* Births refused since the start because the tracker was full. */
+int64_t em_tracker_refused(const em_tracker *tracker);
+
+/* Working memory of a step over n detections. */
+size_t em_tracker_scratch(const em_tracker *tracker, int32_t n);
+
+typedef struct {
+    int64_t pts_ns;
+    int32_t height, width;
+} em_frame_info;
+
+/* One frame: predict, associate, update, start and end tracks. Returns the number of confirmed
+ * tracks written to out. Detections with NaN, without area or beyond 1e6 pixels are ignored.
+ * EM_ETIME: pts_ns is before the last one (nothing has changed then). Equal stamps are allowed. */
+int em_tracker_step(em_tracker *tracker, const em_rows *detections, const em_frame_info *frame,
+                    const em_tracks_out *out, void *scratch);
+
+#endif

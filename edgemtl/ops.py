@@ -1,0 +1,138 @@
+"""The Python face of the C kernels: pictures into network inputs, outputs into detections."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgemtl import _native
+from edgemtl.manifest import InputSpec
+from edgemtl.records import F32, I32, U8, Detections, LetterboxGeometry, NetOutputs
+
+_Mapping = tuple[float, float, float, float, float, float]
+
+
+def letterbox_geometry(
+    src_hw: tuple[int, int],
+    net_hw: tuple[int, int],
+    align: Literal["center", "top_left"] = "center",
+) -> LetterboxGeometry:
+    """Where a picture lies in the network input: the largest size of its aspect ratio that fits.
+
+    Raises ValueError for a size below one pixel.
+    """
+    place = _native.letterbox_geometry(*src_hw, *net_hw, align == "top_left")
+    return _geometry(src_hw, net_hw, place)
+
+
+def _geometry(
+    src_hw: tuple[int, int], net_hw: tuple[int, int], place: tuple[int, int, int, int]
+) -> LetterboxGeometry:
+    top, left, height, width = place
+    return LetterboxGeometry(
+        src_hw=src_hw,
+        net_hw=net_hw,
+        scale_xy=(width / src_hw[1], height / src_hw[0]),
+        pad_xy=(float(left), float(top)),
+    )
+
+
+def letterbox(image: U8, out: NDArray[Any], spec: InputSpec) -> LetterboxGeometry:
+    """Resize (bilinear, as OpenCV's INTER_LINEAR), pad and convert one picture into ``out``.
+
+    image: u8 [H, W, 3] BGR, rows at any stride (a crop or a flipped view is fine). out: [3, h, w]
+    of ``spec.dtype``, contiguous, written in place; typically one image of a session's input slot.
+    Strong reductions are plain bilinear too: pixels between the sampled ones are not averaged.
+    Raises TypeError and ValueError for other arrays.
+    """
+    if out.dtype.name != spec.dtype or out.shape != (3, *spec.size_hw):
+        raise ValueError(
+            f"out: expected {spec.dtype} {[3, *spec.size_hw]}, got {out.dtype.name} "
+            f"{list(out.shape)}"
+        )
+    place = _native.letterbox(
+        image,
+        out,
+        spec.channels == "rgb",
+        spec.scale,
+        spec.offset,
+        spec.pad,
+        spec.align == "top_left",
+    )
+    return _geometry((image.shape[0], image.shape[1]), spec.size_hw, place)
+
+
+def _mapping(geometry: LetterboxGeometry) -> _Mapping:
+    return (
+        *geometry.scale_xy,
+        *geometry.pad_xy,
+        float(geometry.src_hw[1]),
+        float(geometry.src_hw[0]),
+    )
+
+
+def boxes_to_net(boxes_src: F32, geometry: LetterboxGeometry) -> F32:
+    """Boxes f32 [N, 4] xyxy from source to network pixels. NaN stays NaN."""
+    boxes = np.ascontiguousarray(boxes_src, np.float32)
+    out = np.empty_like(boxes)
+    _native.boxes_to_net(boxes, _mapping(geometry), out)
+    return out
+
+
+def boxes_to_src(boxes_net: F32, geometry: LetterboxGeometry) -> F32:
+    """Boxes f32 [N, 4] xyxy from network to source pixels, clipped to the picture."""
+    boxes = np.ascontiguousarray(boxes_net, np.float32)
+    out = np.empty_like(boxes)
+    _native.boxes_to_src(boxes, _mapping(geometry), out)
+    return out
+
+
+def decode(
+    outputs: NetOutputs, n: int, geometry: LetterboxGeometry, min_score: float
+) -> Detections:
+    """Picture ``n`` of a batch of outputs as detections in source pixels, best first.
+
+    Dropped: scores below ``min_score``, anything that is not finite, boxes without area inside the
+    picture. The arrays are copies and outlive the session's slot.
+    """
+    count = outputs.boxes_net.shape[1]
+    boxes, scores = np.empty((count, 4), np.float32), np.empty(count, np.float32)
+    labels = np.empty(count, np.int32)
+    emb_in = None if outputs.embeddings is None else np.ascontiguousarray(outputs.embeddings[n])
+    emb = None if emb_in is None else np.empty_like(emb_in)
+    kept = _native.decode(
+        np.ascontiguousarray(outputs.boxes_net[n]),
+        np.ascontiguousarray(outputs.scores[n]),
+        np.ascontiguousarray(outputs.labels[n]),
+        emb_in,
+        _mapping(geometry),
+        min_score,
+        boxes,
+        scores,
+        labels,
+        emb,
+    )
+    return Detections(
+        boxes[:kept], scores[:kept], labels[:kept], None if emb is None else emb[:kept]
+    )
+
+
+def iou_matrix(a: F32, b: F32) -> F32:
+    """Intersection over union f32 [N, M] of boxes [N, 4] and [M, 4]; 0 where a box is degenerate."""
+    out = np.empty((len(a), len(b)), np.float32)
+    _native.iou(np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32), out)
+    return out
+
+
+def assign(cost: NDArray[np.float64], max_cost: float = np.inf) -> I32:
+    """Column of each row, i32 [N], -1 where unmatched: the most pairs, then the least total cost.
+
+    cost f64 [N, M]; pairs above ``max_cost``, NaN and infinite ones are forbidden. Exact
+    (shortest augmenting paths, Jonker and Volgenant 1987).
+    """
+    cost = np.ascontiguousarray(cost, np.float64)
+    out = np.empty(len(cost), np.int32)
+    _native.assign(cost, max_cost, np.inf, out)
+    return out
