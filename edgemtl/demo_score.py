@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from edgemtl.data.base import DataSet
+from edgemtl.data.base import UNKNOWN, DataSet
 from edgemtl.evaluate.tasks import DetectionTask, SceneTask, TrackingTask
 from edgemtl.metrics import combine
 from edgemtl.records import FrameResult
@@ -22,12 +23,12 @@ def score(data: DataSet, results: Sequence[FrameResult]) -> dict[str, float]:
         truth = data.truth(result.index)
         detection.add(truth, result.detections)
         tracking.add(truth, result.tracks, result.tracks.labels)
-        if result.scene is not None:
+        if result.scene is not None and truth.scene != UNKNOWN:
             scene.add(truth.scene, result.scene.label, None)
-    tracks = combine(tracking.meters)
+    tracks, classes = combine(tracking.meters), scene.scores()
     return {
         "map50": detection.meter.result().map50,
-        "top1": scene.scores(scene.said).top1,
+        "top1": classes.top1 if classes is not None else math.nan,
         "hota": tracks.hota,
         "idf1": tracks.idf1,
     }

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgemtl.errors import ModelError
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION: Final = 1
 METADATA_KEY = "edgemtl.manifest"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -22,8 +22,8 @@ PLAIN_INTERVAL_S = 10.0
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` and show how far we are. ``total`` defaults to ``len(items)`` if it has one."""
-    if total is None and hasattr(items, "__len__"):
+    """Yield ``items`` and show how far we are; ``total`` defaults to their length, if known."""
+    if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
         yield from _bar(items, what, total)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ from edgemtl.console import InterruptedRunError, print_error
 from edgemtl.errors import EdgeMTLError
 
 DEBUG_FLAG = "--debug"
-UsageError = typer.BadParameter.__mro__[1]
+UsageError: type[BaseException] = typer.BadParameter.__mro__[1]
 """Base of all usage errors; typer took click in, so it has no one public name over versions."""
 
 app = typer.Typer(
@@ -65,9 +65,9 @@ def invoke(arguments: Sequence[str]) -> int:
         print_error(error.message, error.hint or "add --debug for the traceback")
         return 1
     except UsageError as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context is not None else "edgemtl"
-        print_error(error.format_message(), f"{command} --help")
+        usage: Any = error
+        command = usage.ctx.command_path if usage.ctx is not None else "edgemtl"
+        print_error(usage.format_message(), f"{command} --help")
         return 2
     except (InterruptedRunError, KeyboardInterrupt, typer.Abort):
         return 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -120,4 +121,4 @@ def bench(
     finish(report.to_dict(), table(report.rows()), as_json)
 
 
-COMMANDS = {"run": run, "track": track, "bench": bench}
+COMMANDS: dict[str, Callable[..., None]] = {"run": run, "track": track, "bench": bench}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -124,4 +125,9 @@ def info(model: Model, as_json: AsJson = False) -> None:
     finish(facts, text, as_json)
 
 
-COMMANDS = {"export": export, "calibrate": calibrate, "build": build, "info": info}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "export": export,
+    "calibrate": calibrate,
+    "build": build,
+    "info": info,
+}
