@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edgemtl.data.base import DataSet
-from edgemtl.data.config import DataMix
 from edgemtl.engine.session import Session
 from edgemtl.errors import ConfigError
 from edgemtl.evaluate.classmap import ClassMap
@@ -14,6 +14,9 @@ from edgemtl.evaluate.report import Evaluation, SetScores
 from edgemtl.evaluate.setrun import SetRun
 from edgemtl.evaluate.tasks import SceneTask
 from edgemtl.metrics import DetectionMeter, RetrievalScores, combine
+
+if TYPE_CHECKING:
+    from edgemtl.data.config import DataMix
 
 
 def evaluate_model(

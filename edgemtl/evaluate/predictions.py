@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgemtl.data.base import DataSet
 from edgemtl.engine.session import Session
 from edgemtl.ops import decode, letterbox
-from edgemtl.records import F32, Detections, LetterboxGeometry, NetOutputs
+from edgemtl.records import F32, Detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ def predict(
 
     Raises DataError, naming the file, for a picture that cannot be read.
     """
+    detects = "detect" in session.manifest.tasks
     for start in range(0, len(indices), session.batch):
         batch = indices[start : start + session.batch]
         slot = session.acquire()
@@ -38,24 +39,9 @@ def predict(
         ]
         outputs = session.collect(session.submit(slot, len(batch)))
         for n, (index, geometry) in enumerate(zip(batch, geometries, strict=True)):
-            yield _one(session, outputs, n, index, geometry, min_score)
-
-
-def _one(
-    session: Session,
-    outputs: NetOutputs,
-    n: int,
-    index: int,
-    geometry: LetterboxGeometry,
-    min_score: float,
-) -> Prediction:
-    """Frame ``n`` of a batch, copied out of the session's buffers."""
-    detections = None
-    if "detect" in session.manifest.tasks:
-        found = decode(outputs, n, geometry, min_score)
-        emb = None if found.embeddings is None else found.embeddings.copy()
-        detections = Detections(
-            found.boxes_src.copy(), found.scores.copy(), found.labels.copy(), emb
-        )
-    probs = None if outputs.image_probs is None else outputs.image_probs[n].copy()
-    return Prediction(index, geometry.src_hw, detections, probs)
+            yield Prediction(
+                index,
+                geometry.src_hw,
+                decode(outputs, n, geometry, min_score) if detects else None,
+                None if outputs.image_probs is None else outputs.image_probs[n].copy(),
+            )

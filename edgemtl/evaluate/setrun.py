@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgemtl.data.base import UNKNOWN, DataSet, SequenceInfo
-from edgemtl.data.config import DataMix
 from edgemtl.engine.session import Session
 from edgemtl.evaluate.classmap import ClassMap
 from edgemtl.evaluate.options import EvaluateOptions
@@ -17,6 +17,9 @@ from edgemtl.evaluate.tasks import DetectionTask, RetrievalTask, SceneTask, Trac
 from edgemtl.metrics import combine
 from edgemtl.progress import track as progress
 from edgemtl.track import Tracker
+
+if TYPE_CHECKING:
+    from edgemtl.data.config import DataMix
 
 
 class SetRun:
