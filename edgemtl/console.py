@@ -45,6 +45,14 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[object] = ()) -> st
     return "\n".join(lines)
 
 
+def listing(rows: Sequence[Sequence[object]]) -> str:
+    """Aligned plain text, every column to the left; the last one may be long."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def finish(result: Mapping[str, Any], text: str, as_json: bool) -> None:
     """The end of a command: ``text`` on stdout, or with ``--json`` the object there instead."""
     if as_json:

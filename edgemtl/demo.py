@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgemtl.console import table
+from edgemtl.console import listing, table
 from edgemtl.errors import OutputError
 from edgemtl.files import atomic_path, write_text
 from edgemtl.models import resolve_model
@@ -89,7 +89,7 @@ class DemoReport:
             rows.append([f"{stage} p50/p95 (ms)", *(f"{p50:.2f}/{p95:.2f}" for p50, p95 in cells)])
         rows.append(["model size (MB)", *(f"{c.size_bytes / 1e6:.2f}" for c in self.columns)])
         left = [[str(self.folder / name), what] for name, what in _FILES.items()]
-        return f"{table(rows, header)}\n\n{table(left)}\n\n{_NEXT}"
+        return f"{table(rows, header)}\n\n{listing(left)}\n\n{_NEXT}"
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgemtl.console import table
+from edgemtl.console import listing
 from edgemtl.manifest import Manifest
 from edgemtl.models import resolve_model
 
@@ -30,7 +30,7 @@ def describe(model: str) -> tuple[dict[str, Any], str]:
         "licence_text": licence,
         **more,
     }
-    text = table(_rows(path, manifest, more))
+    text = listing(_rows(path, manifest, more))
     if licence:
         text += f"\n\n{LICENCE_FILE}:\n{licence}"
     return facts, text

@@ -11,7 +11,7 @@ import typer
 
 from edgemtl.cli.options import AsJson, Model, parse_size
 from edgemtl.cli.work import require
-from edgemtl.console import finish, table
+from edgemtl.console import finish, listing, table
 
 
 class Precision(str, Enum):
@@ -85,7 +85,7 @@ def calibrate(
         [report.trt, "TensorRT"],
         [report.table, "the ranges of both"],
     ]
-    text = f"{table(rows[1:], rows[0])}\n\n{table(files)}"
+    text = f"{table(rows[1:], rows[0])}\n\n{listing(files)}"
     finish(report.to_dict(), text, as_json)
 
 

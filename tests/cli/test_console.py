@@ -15,7 +15,7 @@ import pytest
 
 import edgemtl
 from edgemtl.cli.options import parse_size
-from edgemtl.console import plain, table
+from edgemtl.console import listing, plain, table
 from edgemtl.doctor import examine
 from edgemtl.errors import ConfigError
 
@@ -49,6 +49,11 @@ def test_table_aligns_and_takes_short_rows() -> None:
         "x          -",
     ]
     assert table([]) == ""
+
+
+def test_listing_keeps_text_to_the_left() -> None:
+    assert listing([["a", "long words"], ["name", 0.25]]) == "a     long words\nname  0.250"
+    assert listing([]) == ""
 
 
 @pytest.mark.parametrize("text", ["", "10", "10x", "x10", "-1x5", "10x0", "1x2x3", "axb"])
