@@ -219,7 +219,7 @@ def _run(
 
 
 def _annotate(clip: Path, results: Sequence[FrameResult], path: Path) -> None:
-    """The clip again with ``results`` drawn into it, after the runs, whose speed it would change."""
+    """The clip again with ``results`` drawn into it; after the runs, which it would slow down."""
     from edgemtl.progress import track
     from edgemtl.runtime.sink import VideoSink
     from edgemtl.runtime.source import open_source
