@@ -10,7 +10,7 @@ from edgemtl.track import TrackerConfig
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOptions:
-    """Average precision wants the whole tail of scores, the tracker what it can use of it.
+    """Average precision wants the tail of low scores: ``ap_min_score``; ``tracker`` has its own.
 
     ``min_score`` is where detections count one by one (box class baseline, retrieval); None: the
     manifest's. ``limit``: at most so many pictures of each set, the first ones of a video, evenly
@@ -20,7 +20,6 @@ class EvaluateOptions:
     """
 
     ap_min_score: float = 0.005
-    track_min_score: float = 0.05
     min_score: float | None = None
     limit: int | None = None
     sets: tuple[str, ...] = ()
@@ -28,7 +27,7 @@ class EvaluateOptions:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
 
     def __post_init__(self) -> None:
-        for name in ("ap_min_score", "track_min_score", "min_score"):
+        for name in ("ap_min_score", "min_score"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"{name}: expected a score from 0 to 1, got {value}")

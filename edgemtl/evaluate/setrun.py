@@ -62,7 +62,7 @@ class SetRun:
         if not self.tasks:
             return
         options = self._options
-        lowest = min(options.ap_min_score, options.track_min_score, self._min_score)
+        lowest = min(options.ap_min_score, options.tracker.min_score, self._min_score)
         predictions = predict(self._session, self.data, self._indices, lowest)
         for prediction in progress(predictions, self.data.name, len(self._indices)):
             self._add(prediction)
@@ -97,9 +97,8 @@ class SetRun:
         sequence, tracker = self._sequence, self._tracker
         if sequence is None or tracker is None or said.index >= sequence.stop:
             return
-        enough = said.detections.scores >= self._options.track_min_score
         pts_ns = round((said.index - sequence.start) * 1e9 / sequence.fps)
-        tracks = tracker.step(said.detections.where(enough), pts_ns, said.size_hw)
+        tracks = tracker.step(said.detections, pts_ns, said.size_hw)
         labels = self._map.labels(tracks.labels)
         self.tracking.add(self.data.truth(said.index), tracks, labels)
 
