@@ -1,6 +1,10 @@
 """The C core. Arguments are checked for type and shape; edgemtl.ops and edgemtl.track use it."""
 
-from typing_extensions import Buffer
+from typing import Any
+
+from numpy.typing import NDArray
+
+_Array = NDArray[Any]
 
 _Mapping = tuple[float, float, float, float, float, float]
 
@@ -8,8 +12,8 @@ def letterbox_geometry(
     src_h: int, src_w: int, net_h: int, net_w: int, top_left: bool, /
 ) -> tuple[int, int, int, int]: ...
 def letterbox(
-    image: Buffer,
-    out: Buffer,
+    image: _Array,
+    out: _Array,
     swap_rb: bool,
     scale: float,
     offset: float,
@@ -17,29 +21,29 @@ def letterbox(
     top_left: bool,
     /,
 ) -> tuple[int, int, int, int]: ...
-def boxes_to_net(boxes: Buffer, mapping: _Mapping, out: Buffer, /) -> None: ...
-def boxes_to_src(boxes: Buffer, mapping: _Mapping, out: Buffer, /) -> None: ...
+def boxes_to_net(boxes: _Array, mapping: _Mapping, out: _Array, /) -> None: ...
+def boxes_to_src(boxes: _Array, mapping: _Mapping, out: _Array, /) -> None: ...
 def decode(
-    boxes: Buffer,
-    scores: Buffer,
-    labels: Buffer,
-    embeddings: Buffer | None,
+    boxes: _Array,
+    scores: _Array,
+    labels: _Array,
+    embeddings: _Array | None,
     mapping: _Mapping,
     min_score: float,
-    out_boxes: Buffer,
-    out_scores: Buffer,
-    out_labels: Buffer,
-    out_embeddings: Buffer | None,
+    out_boxes: _Array,
+    out_scores: _Array,
+    out_labels: _Array,
+    out_embeddings: _Array | None,
     /,
 ) -> int: ...
-def iou(a: Buffer, b: Buffer, out: Buffer, /) -> None: ...
-def assign(cost: Buffer, max_cost: float, unmatched_cost: float, out: Buffer, /) -> int: ...
+def iou(a: _Array, b: _Array, out: _Array, /) -> None: ...
+def assign(cost: _Array, max_cost: float, unmatched_cost: float, out: _Array, /) -> int: ...
 def kalman(
-    measured: Buffer,
-    dt: Buffer,
+    measured: _Array,
+    dt: _Array,
     trust: float,
     noise: tuple[float, float, float, float],
-    out: Buffer,
+    out: _Array,
     /,
 ) -> None: ...
 
@@ -47,18 +51,18 @@ class Tracker:
     def __new__(cls, config: tuple[float, ...], capacity: int, dim: int, /) -> Tracker: ...
     def step(
         self,
-        boxes: Buffer,
-        scores: Buffer,
-        labels: Buffer,
-        embeddings: Buffer | None,
+        boxes: _Array,
+        scores: _Array,
+        labels: _Array,
+        embeddings: _Array | None,
         pts_ns: int,
         height: int,
         width: int,
-        out_ids: Buffer,
-        out_boxes: Buffer,
-        out_scores: Buffer,
-        out_labels: Buffer,
-        out_det_index: Buffer,
+        out_ids: _Array,
+        out_boxes: _Array,
+        out_scores: _Array,
+        out_labels: _Array,
+        out_det_index: _Array,
         /,
     ) -> int: ...
     def reset(self) -> None: ...

@@ -23,21 +23,21 @@ class TrackerConfig:
 
     min_score: float = 0.1
     """Detections below are ignored."""
-    split_score: float = 0.45
+    split_score: float = 0.55
     """From here on detections take part in the first association; below, in the second."""
-    birth_score: float = 0.45
+    birth_score: float = 0.55
     """From here on an unmatched detection starts a track."""
-    confirm_score: float = 1.5
-    """The sum of scores that makes a track known: two or three good detections."""
+    confirm_score: float = 2.0
+    """The sum of scores that makes a track known: three good detections."""
     lost_s: float = 3.0
     """How long an unseen track keeps its identity."""
     tentative_s: float = 0.25
     """The same before it is confirmed."""
     coast_s: float = 0.0
     """How long an unseen track is still reported, at its predicted place."""
-    position_noise: float = 0.08
+    position_noise: float = 0.2
     """Standard deviation of a measured centre or side."""
-    acceleration_noise: float = 1.0
+    acceleration_noise: float = 0.4
     """Root of the spectral density of the acceleration, per s^1.5."""
     initial_speed: float = 2.0
     """Standard deviation of a new object's speed, per second."""
@@ -45,7 +45,7 @@ class TrackerConfig:
     """How much less width and height move than the centre."""
     max_distance: float = 1.0
     """Gate on the centre distance; widens with the filter's own doubt."""
-    iou_weight: float = 0.5
+    iou_weight: float = 0.6
     """Share of 1 - IoU in the cost; the rest is the centre distance."""
     min_height_ratio: float = 0.5
     """Gate on the smaller over the larger height."""
