@@ -11,19 +11,30 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgemtl.errors import CalibrationError
-from edgemtl.graph.dialect import Dialect, activation_parameters, quantise_weights
+from edgemtl.graph.dialect import Dialect, activation_parameters
 from edgemtl.graph.features import QuantisationPlan, activation_of, plan_quantisation
 from edgemtl.graph.file import canonical_hash
 from edgemtl.graph.index import GraphIndex
 from edgemtl.graph.ranges import RangeTable
+from edgemtl.graph.weights import (
+    bias_correction,
+    integer_bias,
+    quantise_weights,
+    restore_weights,
+    smallest_scale,
+)
 from edgemtl.manifest import CalibrationRecord, Manifest
-
-_BIAS_LIMIT = 2.0**30
 
 
 def quantisable_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
     """The activations whose ranges :func:`insert_qdq` asks for, in graph order."""
     return plan_quantisation(GraphIndex(model)).tensors
+
+
+def corrected_inputs(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The inputs of convolutions whose channel means bias correction asks for, in graph order."""
+    convs = plan_quantisation(GraphIndex(model)).convs
+    return tuple(dict.fromkeys(node.input[0] for node in convs))
 
 
 def quantise_model(
@@ -144,28 +155,44 @@ class _Rewriter:
         self.scales[node.output[0]] = scale
 
     def _weights(self, original: NodeProto, node: NodeProto) -> None:
-        """Give a convolution INT8 weights, and an int32 bias where the dialect wants one."""
+        """Give a convolution INT8 weights, a corrected bias, and that in int32 if wanted."""
         out = original.output[0]
         if out in self.plan.predictors and not self.dialect.predictors:
             return
         weights = self.index.value(original.input[1]).astype(np.float32)
-        bias = self.index.value(original.input[2]) if len(original.input) > 2 else None
-        if not np.isfinite(weights).all() or (bias is not None and not np.isfinite(bias).all()):
+        bias = np.zeros(len(weights), np.float32)
+        if len(original.input) > 2:
+            bias = self.index.value(original.input[2])
+        if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
             raise CalibrationError(
                 f"model: the weights of '{original.input[1]}' are not finite",
                 "train again; a NaN cannot be quantised",
             )
         scale_x = self.scales[node.input[0]]
-        smallest = None
-        if bias is not None and self.dialect.integer_bias:
-            smallest = (np.abs(bias) / (_BIAS_LIMIT * scale_x)).astype(np.float32)
-        bits = 8 if weights.shape[1] == 1 else self.dialect.dense_bits
-        quantised, scale = quantise_weights(weights, bits, smallest)
+        limit = None if weights.shape[1] == 1 else self.dialect.pair_limit
+        smallest = smallest_scale(bias, scale_x) if self.dialect.integer_bias else None
+        quantised, scale = quantise_weights(weights, limit, smallest)
         node.input[1] = self._dequantised(f"{out}/weight", quantised, scale)
-        if bias is not None and self.dialect.integer_bias:
+        exact = bias + self._correction(original.input[0], weights, quantised, scale)
+        if self.dialect.integer_bias:
             bias_scale = (scale_x * scale).astype(np.float32)
-            integers = np.rint(bias.astype(np.float64) / bias_scale).astype(np.int32)
-            node.input[2] = self._dequantised(f"{out}/bias", integers, bias_scale)
+            integers = integer_bias(exact, bias_scale)
+            new = self._dequantised(f"{out}/bias", integers, bias_scale)
+        else:
+            new = self._constant(f"{out}/bias", exact.astype(np.float32))
+        node.input[:] = [*node.input[:2], new]
+
+    def _correction(
+        self,
+        tensor: str,
+        weights: NDArray[np.float32],
+        quantised: NDArray[np.int8],
+        scale: NDArray[np.float32],
+    ) -> NDArray[np.float64]:
+        if not self.ranges.means:
+            return np.zeros(len(weights))
+        channels = self.ranges.channel_means(tensor)
+        return bias_correction(weights, restore_weights(quantised, scale), np.asarray(channels))
 
     def _dequantised(self, name: str, integers: NDArray[Any], scale: NDArray[np.float32]) -> str:
         """A constant behind a DequantizeLinear along axis 0; returns the float tensor's name."""

@@ -21,8 +21,9 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 class RangeTable(BaseModel):
     """Ranges of a network's activations, and where they came from.
 
-    ``ranges``: tensor -> (low, high) in real units. ``float_layers``: output tensors of layers
-    that stay in float. ``model_sha256``: canonical hash of the float model it belongs to.
+    ``ranges``: tensor -> (low, high) in real units. ``means``: input tensor of a convolution ->
+    mean of each channel, for bias correction; empty for none. ``float_layers``: output tensors of
+    layers that stay in float. ``model_sha256``: canonical hash of the float model it belongs to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,15 +35,20 @@ class RangeTable(BaseModel):
     images: int = Field(ge=1)
     content_sha256: str
     ranges: dict[str, tuple[Finite, Finite]]
+    means: dict[str, tuple[Finite, ...]] = Field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Readable and canonical: sorted keys, one tensor a line, the same bytes every time."""
         data = self.model_dump(mode="json")
-        ranges = data.pop("ranges")
-        head = json.dumps(data, sort_keys=True, indent=1)[:-2]
-        lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(ranges.items()))
-        return f'{head},\n "ranges": {{\n{lines}\n }}\n}}\n'
+        lines = []
+        for key, value in sorted(data.items()):
+            if isinstance(value, dict):
+                inner = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(value.items()))
+                lines.append(f" {json.dumps(key)}: {{\n" + ",\n".join(inner) + "\n }")
+            else:
+                lines.append(f" {json.dumps(key)}: {json.dumps(value)}")
+        return "{\n" + ",\n".join(lines) + "\n}\n"
 
     @property
     def sha256(self) -> str:
@@ -68,6 +74,15 @@ class RangeTable(BaseModel):
                 )
             low, high = min(low, first), max(high, last)
         return low, high
+
+    def channel_means(self, tensor: str) -> tuple[float, ...]:
+        """Mean of each channel. Raises CalibrationError if the table lacks them."""
+        if tensor not in self.means:
+            raise CalibrationError(
+                f"ranges: the table has no means for the tensor '{tensor}'",
+                "calibrate this model again; the table belongs to another one",
+            )
+        return self.means[tensor]
 
 
 def load_ranges(path: Path) -> RangeTable:

@@ -13,11 +13,11 @@ from edgemtl.errors import CalibrationError, OutputError
 from edgemtl.files import atomic_path
 from edgemtl.graph.dialect import TRT, Dialect, host_dialect
 from edgemtl.graph.file import canonical_hash, load_model, save_model
-from edgemtl.graph.qdq import quantisable_tensors, quantise_model
+from edgemtl.graph.qdq import quantise_model
 from edgemtl.graph.ranges import RangeTable, save_ranges
 from edgemtl.manifest import Manifest
 from edgemtl.progress import track
-from edgemtl.quantize.collect import collect_ranges
+from edgemtl.quantize.collect import collect
 from edgemtl.quantize.images import ImageBatches, ImageSource, Split, split_images
 from edgemtl.quantize.observe import Observer, make_observer
 from edgemtl.quantize.report import CalibrationReport, judge
@@ -119,14 +119,15 @@ def measure_ranges(
     """The range table of a float model over the calibration part of a split."""
     batches = ImageBatches(images, split.calibrate, manifest.input, options.batch)
     shown = track(batches, "calibrating", len(batches))
-    ranges = collect_ranges(graph, quantisable_tensors(graph), shown, options.make)
+    found = collect(graph, shown, options.make)
     return RangeTable(
         model=manifest.name,
         model_sha256=canonical_hash(graph),
         observer=options.make().name,
         images=len(split.calibrate),
         content_sha256=batches.content_sha256,
-        ranges=ranges,
+        ranges=found.ranges,
+        means=found.means,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgemtl.errors import CalibrationError
+from edgemtl.graph.qdq import corrected_inputs, quantisable_tensors
 from edgemtl.manifest import Manifest
-from edgemtl.quantize.observe import Observer
+from edgemtl.quantize.observe import ChannelMean, Observer
 from edgemtl.records import NetOutputs
 
 
@@ -34,28 +36,44 @@ def open_onnx(
     )
 
 
-def collect_ranges(
-    model: onnx.ModelProto,
-    tensors: tuple[str, ...],
-    batches: Iterable[NDArray[Any]],
-    make: Callable[[], Observer],
-) -> dict[str, tuple[float, float]]:
-    """Range of each tensor over all batches. Raises CalibrationError, naming the tensor."""
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """ranges: tensor -> (low, high); means: tensor -> mean of each channel."""
+
+    ranges: dict[str, tuple[float, float]]
+    means: dict[str, tuple[float, ...]]
+
+
+def collect(
+    model: onnx.ModelProto, batches: Iterable[NDArray[Any]], make: Callable[[], Observer]
+) -> Statistics:
+    """What INT8 needs to know of a float model, over all batches.
+
+    All watched activations of one batch are in memory at once, nothing of earlier batches.
+    Raises CalibrationError, naming the tensor, for activations that are not finite.
+    """
+    observers = {name: make() for name in quantisable_tensors(model)}
+    averages = {name: ChannelMean() for name in corrected_inputs(model)}
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
+    names = list(dict.fromkeys([*observers, *averages]))
     del watched.graph.output[:]
-    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = open_onnx(watched)
-    observers = {name: make() for name in tensors}
     entry = session.get_inputs()[0].name
     for batch in batches:
-        values = session.run(list(tensors), {entry: batch})
-        for (name, observer), value in zip(observers.items(), values, strict=True):
+        for name, value in zip(names, session.run(names, {entry: batch}), strict=True):
             try:
-                observer.update(value)
+                if name in observers:
+                    observers[name].update(value)
             except CalibrationError as error:
                 raise CalibrationError(f"tensor '{name}': {error.message}", error.hint) from error
-    return {name: observer.range() for name, observer in observers.items()}
+            if name in averages:
+                averages[name].update(value)
+    return Statistics(
+        {name: observer.range() for name, observer in observers.items()},
+        {name: average.means() for name, average in averages.items()},
+    )
 
 
 def infer(

@@ -81,7 +81,7 @@ class ImageBatches:
         for start in range(0, len(self.indices), self.batch):
             part = self.indices[start : start + self.batch]
             for slot, index in enumerate(part):
-                image = self.source.image(index)
+                image = np.ascontiguousarray(self.source.image(index))
                 self._digests[index] = _digest(image)
                 ops.letterbox(image, buffer[slot], self.spec)
             yield buffer[: len(part)]
@@ -94,4 +94,4 @@ class ImageBatches:
 
 def _digest(image: U8) -> bytes:
     head = f"{image.shape[0]}x{image.shape[1]} bgr".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(image).tobytes()).digest()
+    return hashlib.sha256(head + image.tobytes()).digest()

@@ -109,9 +109,31 @@ class PercentileObserver(MinMaxObserver):
         counts = np.zeros(_BINS, np.int64)
         filled = np.flatnonzero(self._counts)
         if len(filled):
-            ratio = round(width / self._width)
+            ratio = round(min(width / self._width, 2.0**62))
             np.add.at(counts, (filled + self._first) // ratio - first, self._counts[filled])
         self._width, self._first, self._counts = width, first, counts
+
+
+class ChannelMean:
+    """The mean of each channel of [N, C, h, w] arrays."""
+
+    def __init__(self) -> None:
+        self._sum: NDArray[np.float64] | None = None
+        self._count = 0
+
+    def update(self, values: NDArray[Any]) -> None:
+        total = values.mean((2, 3), dtype=np.float64).sum(0)
+        self._sum = total if self._sum is None else self._sum + total
+        self._count += len(values)
+
+    def means(self) -> tuple[float, ...]:
+        """Per channel, to five digits: more than the calibration pictures can tell.
+
+        Raises CalibrationError before the first picture.
+        """
+        if self._sum is None or not self._count:
+            raise CalibrationError("means: no value was observed", "calibrate with some pictures")
+        return tuple(float(f"{mean:.5g}") for mean in self._sum / self._count)
 
 
 def make_observer(kind: str, percent: float = 99.99) -> Observer:

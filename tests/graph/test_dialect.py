@@ -1,4 +1,4 @@
-"""Scales and zero points: table cases."""
+"""Scales, zero points and the range table: table cases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from edgemtl.graph.dialect import (
     TRT,
     activation_parameters,
     host_dialect,
-    quantise_weights,
 )
 from edgemtl.graph.ranges import RangeTable, load_ranges, save_ranges
 
@@ -48,27 +47,6 @@ def test_symmetric_scales() -> None:
     assert (float(scale), int(zero)) == (pytest.approx(0.02), 0)
 
 
-@pytest.mark.parametrize(("bits", "largest"), [(7, 64), (8, 127)])
-def test_weights_are_symmetric_per_channel(bits: int, largest: int) -> None:
-    rng = np.random.default_rng(0)
-    weights = rng.normal(0, [[[[1]]], [[[10]]]], (2, 3, 3, 3)).astype(np.float32)
-    quantised, scale = quantise_weights(weights, bits)
-    assert np.abs(quantised).reshape(2, -1).max(1).tolist() == [largest, largest]
-    error = np.abs(quantised * scale.reshape(2, 1, 1, 1) - weights)
-    assert (error <= scale.reshape(2, 1, 1, 1) * 0.5001).all()
-
-
-def test_seven_bits_fit_the_pairwise_product() -> None:
-    quantised, _ = quantise_weights(np.array([[1.0, 1.0]], np.float32), 7)
-    assert 255 * int(quantised.astype(np.int64).sum()) <= np.iinfo(np.int16).max
-
-
-def test_dead_weights() -> None:
-    quantised, scale = quantise_weights(np.zeros((2, 4), np.float32), 8)
-    assert not quantised.any()
-    assert (scale > 0).all()
-
-
 def test_host_dialect() -> None:
     assert host_dialect("x86_64") is ORT_X86
     assert host_dialect("AMD64") is ORT_X86
@@ -80,7 +58,7 @@ def test_host_dialect() -> None:
 def _table(**changes: object) -> RangeTable:
     fields: dict[str, object] = {
         "model": "m", "model_sha256": "a", "observer": "minmax", "images": 3, "content_sha256": "b",
-        "ranges": {"t": (0.0, 0.1), "s": (-1.5, 1 / 3)},
+        "ranges": {"t": (0.0, 0.1), "s": (-1.5, 1 / 3)}, "means": {"t": (0.5, -1.25)},
     }  # fmt: skip
     return RangeTable.model_validate({**fields, **changes})
 

@@ -19,7 +19,7 @@ from edgemtl.graph.dialect import ORT_ARM, ORT_X86, TRT, Dialect
 from edgemtl.graph.features import plan_quantisation
 from edgemtl.graph.file import canonical_hash, save_model
 from edgemtl.graph.index import GraphIndex
-from edgemtl.graph.qdq import insert_qdq, quantisable_tensors, quantise_model
+from edgemtl.graph.qdq import corrected_inputs, insert_qdq, quantisable_tensors, quantise_model
 
 DIALECTS = pytest.mark.parametrize("dialect", [ORT_X86, ORT_ARM, TRT], ids=["x86", "arm", "trt"])
 
@@ -78,7 +78,7 @@ def test_every_feature_convolution_runs_on_integers(tmp_path: Path) -> None:
     assert kinds["QuantizeLinear"] <= 1, "no round trips between the integer operators"
 
 
-def test_seven_bit_weights_do_not_saturate_in_the_hosts_kernels() -> None:
+def test_weights_do_not_saturate_in_the_hosts_kernels() -> None:
     """Fused integer kernels = Q/DQ computed in float, up to rounding of single steps."""
     model, int8 = _quantised(ORT_X86)
     images = as_uint8(pictures(manifest_of(model), count=8))
@@ -205,6 +205,29 @@ def test_missing_and_foreign_ranges_are_refused() -> None:
     with pytest.raises(CalibrationError, match="another") as caught:
         quantise_model(other, manifest_of(other), table, TRT)
     assert caught.value.hint
+
+
+def test_means_correct_the_bias() -> None:
+    """The mean output stays that of the float model; a table of another model is refused."""
+    model = tiny_model()
+    plan = plan_quantisation(GraphIndex(model))
+    images = pictures(manifest_of(model), count=16)
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    names = corrected_inputs(model)
+    assert set(names) == {conv.input[0] for conv in plan.convs}
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    found = run(watched, images)
+    means = {name: tuple(found[name].mean((0, 2, 3)).tolist()) for name in names}
+    table = measured(model, images)
+    plain = insert_qdq(model, table, TRT)
+    corrected = insert_qdq(model, table.model_copy(update={"means": means}), TRT)
+    assert canonical_hash(plain) != canonical_hash(corrected)
+    want = run(model, images)["image_probs"].mean(0)
+    have = run(corrected, images)["image_probs"].mean(0)
+    assert np.abs(have - want).max() < 0.01
+    with pytest.raises(CalibrationError, match="no means"):
+        insert_qdq(model, table.model_copy(update={"means": {"other": (0.0,)}}), TRT)
 
 
 def test_weights_that_are_not_finite_are_refused() -> None:
