@@ -1,0 +1,46 @@
+"""What the sessions share: who owns which buffer, and outputs by their contract names."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgemtl.engine.session import Slot
+from edgemtl.records import NetOutputs
+
+
+class SlotRing:
+    """Hands out slots in turn. A slot is free again when its outputs were collected.
+
+    The outputs of the last collected slot stay valid until that slot comes round again, which is
+    the longest way off.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for number in range(count):
+            self._free.put(number)
+
+    def acquire(self) -> Slot:
+        """The slot that has been free for longest; waits if none is."""
+        return Slot(self._free.get())
+
+    def release(self, slot: Slot) -> None:
+        self._free.put(int(slot))
+
+
+def named_outputs(tensors: Mapping[str, NDArray[Any]]) -> NetOutputs:
+    """Outputs of the contract by name; a model without detection has no boxes, K = 0."""
+    rows = len(next(iter(tensors.values())))
+    boxes = tensors.get("boxes")
+    return NetOutputs(
+        np.zeros((rows, 0, 4), np.float32) if boxes is None else boxes,
+        tensors.get("scores", np.zeros((rows, 0), np.float32)),
+        tensors.get("labels", np.zeros((rows, 0), np.int32)),
+        tensors.get("embeddings"),
+        tensors.get("image_probs"),
+    )
