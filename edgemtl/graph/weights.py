@@ -72,7 +72,8 @@ def bias_correction(
 
 def smallest_scale(bias: NDArray[np.float32], scale_x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Weight scales f32 [O] below which the bias would leave int32 at scale_x * scale_w."""
-    return (np.abs(bias) / (_BIAS_LIMIT * scale_x)).astype(np.float32)
+    smallest: NDArray[np.float32] = (np.abs(bias) / (_BIAS_LIMIT * scale_x)).astype(np.float32)
+    return smallest
 
 
 def integer_bias(bias: NDArray[np.float64], scale: NDArray[np.float32]) -> NDArray[np.int32]:

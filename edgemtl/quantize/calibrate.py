@@ -14,7 +14,7 @@ from edgemtl.files import atomic_path
 from edgemtl.graph.dialect import TRT, Dialect, host_dialect
 from edgemtl.graph.file import canonical_hash, load_model, save_model
 from edgemtl.graph.qdq import quantise_model
-from edgemtl.graph.ranges import RangeTable, save_ranges
+from edgemtl.graph.ranges import RangeTable, load_ranges, save_ranges
 from edgemtl.manifest import Manifest
 from edgemtl.progress import track
 from edgemtl.quantize.collect import collect
@@ -129,6 +129,21 @@ def measure_ranges(
         ranges=found.ranges,
         means=found.means,
     )
+
+
+def rebuild(model: Path, table: Path, out: Path) -> OutputFiles:
+    """Both INT8 graphs again from a frozen table, without pictures; both are written or none.
+
+    Raises CalibrationError if the table belongs to another model.
+    """
+    files = OutputFiles.beside(Path(out))
+    graph, manifest = load_model(model)
+    ranges = load_ranges(table)
+    with ExitStack() as stack:
+        host, trt = (stack.enter_context(atomic_path(path)) for path in (files.host, files.trt))
+        _write(graph, manifest, ranges, host_dialect(), host)
+        _write(graph, manifest, ranges, TRT, trt)
+    return OutputFiles(files.host, files.trt, Path(table))
 
 
 def _write(

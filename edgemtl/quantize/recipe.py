@@ -1,0 +1,88 @@
+"""Calibration recipes: which pictures and options made the range table of a model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgemtl.data.config import DataMix, load_data
+from edgemtl.errors import ConfigError
+from edgemtl.models import resolve_model
+from edgemtl.quantize.calibrate import CalibrateOptions, calibrate
+from edgemtl.quantize.report import CalibrationReport
+from edgemtl.records import U8
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class Recipe(BaseModel):
+    """A recipe file. ``data`` is a DATA.toml beside it, whose training split gives the pictures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    data: Path
+    observer: Literal["minmax", "percentile"] = "percentile"
+    percent: float = Field(default=99.99, gt=50, le=100)
+    limit: int = Field(default=200, ge=1)
+    held_out: int = Field(default=50, ge=0)
+
+    @property
+    def options(self) -> CalibrateOptions:
+        return CalibrateOptions(self.observer, self.limit, self.held_out, self.percent)
+
+
+class MixedPictures:
+    """About ``count`` pictures of a data mix: an equal share of each set, evenly spread in it."""
+
+    def __init__(self, mix: DataMix, count: int) -> None:
+        share = -(-count // max(len(mix.sets), 1))
+        self._places = [
+            (data, int(index))
+            for data in mix.sets
+            for index in np.unique(np.linspace(0, len(data) - 1, min(share, len(data))).round())
+        ]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def image(self, index: int) -> U8:
+        data, place = self._places[index]
+        return data.image(place)
+
+    def file(self, index: int) -> str:
+        data, place = self._places[index]
+        return data.file(place)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe; ``data`` becomes a path from here. Raises ConfigError, naming the key."""
+    path = Path(path)
+    try:
+        recipe = Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}", "check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            f"{path}: '{key}': {first['msg'].lower()}", f"keys: {', '.join(Recipe.model_fields)}"
+        ) from error
+    return recipe.model_copy(update={"data": path.parent / recipe.data})
+
+
+def calibrate_recipe(recipe: Path, out: Path, data_root: Path | None = None) -> CalibrationReport:
+    """Calibrate as a recipe says; see :func:`edgemtl.quantize.calibrate.calibrate`."""
+    plan = load_recipe(recipe)
+    mix = load_data(plan.data, "train", data_root)
+    pictures = MixedPictures(mix, plan.limit + plan.held_out)
+    return calibrate(resolve_model(plan.model), pictures, out, plan.options)
