@@ -1,0 +1,112 @@
+"""COCO JSON: ``images``, ``annotations`` with bbox = [left, top, width, height], ``categories``."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from edgemtl.data.base import Task
+from edgemtl.data.imageset import ImageSet, RawBox, TruthBuilder, picture_size
+from edgemtl.data.problems import ProblemLog
+from edgemtl.data.spec import SetSpec
+from edgemtl.data.store import open_store
+from edgemtl.errors import DataError
+
+
+def read_coco(spec: SetSpec, images: Path, annotations: Path, log: ProblemLog) -> ImageSet:
+    """Read a COCO detection file. ``iscrowd`` regions become ignored ones.
+
+    Raises DataError if the file as a whole cannot be used, or no image is left.
+    """
+    document = _load(annotations)
+    categories = _categories(document["categories"], annotations)
+    store = open_store(images)
+    available: list[Task] = ["detect"]
+    if spec.scene == "largest_box":
+        available.append("classify")
+    builder = TruthBuilder(spec, log, categories.values(), available)
+    entries = _images(document["images"], annotations, log)
+    boxes = _boxes(document["annotations"], categories, set(entries), annotations, log)
+    items = []
+    for image_id, name in entries.items():
+        size = picture_size(store, name, log)
+        if size is not None:
+            items.append((name, builder.truth(boxes[image_id], size)))
+    return ImageSet(spec, store, items, builder)
+
+
+def _load(path: Path) -> dict[str, list[Any]]:
+    hint = "annotations must be a COCO JSON file with images, annotations and categories"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}", "check the path") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text", hint) from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg})", hint) from error
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(document, dict) or not isinstance(document.get(key), list):
+            raise DataError(f"{path}: no list '{key}'", hint)
+    return document
+
+
+def _categories(entries: list[Any], path: Path) -> dict[int, str]:
+    try:
+        return {int(c["id"]): str(c["name"]) for c in entries}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: a category without id and name", "repair the file") from error
+
+
+def _images(entries: list[Any], path: Path, log: ProblemLog) -> dict[int, str]:
+    """File name by image id."""
+    names: dict[int, str] = {}
+    seen: set[str] = set()
+    for position, entry in enumerate(entries):
+        try:
+            image_id, name = int(entry["id"]), str(entry["file_name"])
+        except (KeyError, TypeError, ValueError):
+            log.add(path, None, f"images[{position}] has no id or file_name")
+            continue
+        if image_id in names:
+            log.add(path, None, f"images[{position}]: duplicate image id {image_id}")
+        elif name in seen:
+            log.add(path, None, f"images[{position}]: duplicate file_name '{name}'")
+        else:
+            names[image_id] = name
+            seen.add(name)
+    return names
+
+
+def _boxes(
+    entries: list[Any], categories: dict[int, str], images: set[int], path: Path, log: ProblemLog
+) -> dict[int, list[RawBox]]:
+    """Raw boxes by image id."""
+    boxes: dict[int, list[RawBox]] = defaultdict(list)
+    seen: set[int] = set()
+    for position, entry in enumerate(entries):
+        what = f"annotations[{position}]"
+        try:
+            number = int(entry.get("id", -1 - position))
+            image_id, category = int(entry["image_id"]), int(entry["category_id"])
+            left, top, width, height = (float(v) for v in entry["bbox"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            log.add(path, None, f"{what} has no image_id, category_id or bbox of four numbers")
+            continue
+        if number in seen:
+            log.add(path, None, f"{what}: duplicate annotation id {number}")
+        elif image_id not in images:
+            log.add(path, None, f"{what}: unknown image id {image_id}")
+        elif category not in categories:
+            log.add(path, None, f"{what}: unknown category id {category}")
+        else:
+            corners = (left, top, left + width, top + height)
+            crowd = bool(entry.get("iscrowd", 0))
+            name = f"{what}.bbox"
+            boxes[image_id].append(
+                RawBox(categories[category], corners, str(path), None, name, crowd)
+            )
+        seen.add(number)
+    return boxes

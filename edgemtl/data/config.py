@@ -1,0 +1,196 @@
+"""DATA.toml: which data sets make a mix, what each of them labels, and where they lie."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edgemtl.data.base import DataSet, Task
+from edgemtl.data.problems import OnError, Problem, ProblemLog
+from edgemtl.data.spec import SceneRule, SetSpec
+from edgemtl.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT_VARIABLE = "EDGEMTL_DATA"
+Split = Literal["train", "val"]
+
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "coco": ("images", "annotations"),
+    "yolo": ("images", "annotations", "names"),
+    "voc": ("images", "annotations"),
+    "mot": ("annotations",),
+    "folder": ("images",),
+    "synthetic": ("seed", "clips", "frames_per_clip"),
+}
+
+
+class _Set(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    format: Literal["coco", "yolo", "voc", "mot", "folder", "synthetic"]
+    labels: tuple[str, ...] | None = None
+    rename: dict[str, str] = Field(default_factory=dict)
+    tasks: tuple[Task, ...] | None = None
+    scene: SceneRule = "none"
+    weight: float = Field(default=1.0, ge=0)
+    images: str | None = None
+    annotations: str | None = None
+    video: str | None = None
+    names: tuple[str, ...] | None = Field(default=None, description="yolo: class of each number")
+    image_list: str | None = Field(default=None, description="voc: file with one name a line")
+    class_name: str = Field(default="person", description="mot: what the objects are")
+    frames: tuple[int, int] | None = Field(default=None, description="mot: first and last, from 1")
+    fps: float | None = Field(default=None, gt=0)
+    seed: int | None = None
+    clips: int | None = Field(default=None, ge=1)
+    frames_per_clip: int | None = Field(default=None, ge=1)
+    size_hw: tuple[int, int] = (270, 480)
+
+    @model_validator(mode="after")
+    def _complete(self) -> _Set:
+        missing = [key for key in _NEEDS[self.format] if getattr(self, key) is None]
+        if missing:
+            raise ValueError(f"format '{self.format}' needs '{missing[0]}'")
+        return self
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classes: tuple[str, ...] = ()
+    image_classes: tuple[str, ...] = ()
+    root: str | None = None
+    on_error: OnError = "skip"
+    train: tuple[_Set, ...] = ()
+    val: tuple[_Set, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataMix:
+    """The data sets of one split. ``problems``: what was skipped or clipped, by file and line."""
+
+    classes: tuple[str, ...]
+    image_classes: tuple[str, ...]
+    sets: tuple[DataSet, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+def load_data(path: Path, split: Split, root: Path | None = None) -> DataMix:
+    """The data sets of a split of a DATA.toml.
+
+    Paths in the file are relative to ``root``; default: the environment's EDGEMTL_DATA, else the
+    file's key ``root``, else the file's own folder. Raises ConfigError, naming file and key, for
+    what cannot be meant, and DataError for data that cannot be used.
+    """
+    path = Path(path)
+    file = _parse(path)
+    sets: tuple[_Set, ...] = getattr(file, split)
+    if not sets:
+        raise ConfigError(f"data: '{path}' has no [[{split}]]", f"add a [[{split}]] section")
+    named = [one.name for one in sets]
+    if len(set(named)) < len(named):
+        raise ConfigError(f"data: '{path}': two [[{split}]] sets have the same name")
+    base = _base(path, file, root)
+    log = ProblemLog()
+    made = tuple(_open(one, file, base, log) for one in sets)
+    return DataMix(file.classes, file.image_classes, made, log.settle(file.on_error))
+
+
+def _base(path: Path, file: _File, root: Path | None) -> Path:
+    if root is not None:
+        return Path(root)
+    if os.environ.get(ROOT_VARIABLE):
+        return Path(os.environ[ROOT_VARIABLE])
+    return path.parent / os.path.expanduser(file.root or ".")
+
+
+def _parse(path: Path) -> _File:
+    if not path.is_file():
+        raise ConfigError(f"data: no file '{path}'", "name a DATA.toml; the README shows one")
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"data: '{path}' is not TOML: {error}") from error
+    try:
+        return _File.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            owner = _File if len(first["loc"]) == 1 else _Set
+            known = ", ".join(sorted(owner.model_fields))
+            raise ConfigError(
+                f"data: '{path}' has an unknown key '{key}'", f"known here: {known}"
+            ) from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"data: '{path}', '{key}': {message}", "correct this key") from error
+
+
+def _open(one: _Set, file: _File, base: Path, log: ProblemLog) -> DataSet:
+    if one.format == "synthetic":
+        return _synthetic(one, file)
+    from edgemtl.data import coco, folder, mot, voc, yolo
+
+    spec = SetSpec(
+        name=one.name,
+        classes=file.classes,
+        image_classes=file.image_classes,
+        labels=one.labels,
+        rename=one.rename,
+        scene=one.scene,
+        tasks=one.tasks,
+        weight=one.weight,
+    )
+
+    def at(value: str | None) -> Path:
+        return base / os.path.expanduser(value or "")
+
+    if one.format == "coco":
+        return coco.read_coco(spec, at(one.images), at(one.annotations), log)
+    if one.format == "yolo":
+        return yolo.read_yolo(spec, at(one.images), at(one.annotations), one.names or (), log)
+    if one.format == "voc":
+        chosen = at(one.image_list) if one.image_list else None
+        return voc.read_voc(spec, at(one.images), at(one.annotations), chosen, log)
+    if one.format == "folder":
+        return folder.read_folder(spec, at(one.images), log)
+    files = mot.MotFiles(
+        annotations=at(one.annotations),
+        class_name=one.class_name,
+        video=at(one.video) if one.video else None,
+        images=at(one.images) if one.images else None,
+        frames=one.frames,
+        fps=one.fps,
+    )
+    return mot.read_mot(spec, files, log)
+
+
+def _synthetic(one: _Set, file: _File) -> DataSet:
+    from edgemtl.data.synthetic import SyntheticWorld
+
+    assert one.seed is not None and one.clips is not None and one.frames_per_clip is not None
+    world = SyntheticWorld(
+        one.seed,
+        one.clips,
+        one.frames_per_clip,
+        one.size_hw,
+        one.fps or 25.0,
+        name=one.name,
+        weight=one.weight,
+    )
+    if (file.classes, file.image_classes) != (world.classes, world.image_classes):
+        raise ConfigError(
+            f"data set '{one.name}': the synthetic world has its own classes",
+            f"classes = {list(world.classes)}, image_classes = {list(world.image_classes)}",
+        )
+    return world
