@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 CLIP_SEED = 20_005
 CALIBRATION_SEED = 30_000
-"""Worlds of the demo alone (no training run uses them). 20,005 is the first seed from 20,001 on whose
+"""Worlds of the demo alone, used by no training. The clip's is the first seed from 20,001 on whose
 four clips have four different scenes."""
 SIZE_HW = (270, 480)
 FPS = 25.0

@@ -165,13 +165,14 @@ format = "yolo"
 images = "images"
 annotations = "labels"
 labels = ["a", "b"]
+names = ["a", "b"]
 """
 
 
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        (_DATA, ""),
+        (_DATA, "images"),
         (_DATA + 'colour = "red"\n', "colour"),
         ("clases = []\n" + _DATA, "clases"),
         ("not toml at all", ""),
