@@ -65,7 +65,7 @@ def test_files_keep_to_readable_sizes() -> None:
         str(path.relative_to(ROOT)): text.count("\n")
         for path, text in _texts()
         if path.suffix == ".py" and (ROOT / "edgemtl") in path.parents
-        if text.count("\n") > 250
+        if text.count("\n") > 275
     }
     assert long == {}
     large = [str(p) for p in _tracked() if p.stat().st_size > 10 * MEGABYTE]
