@@ -34,7 +34,7 @@ class CalibrateOptions:
     observer: Literal["minmax", "percentile"] = "percentile"
     limit: int = 200
     held_out: int = 50
-    percent: float = 99.99
+    percent: float = 99.999
     batch: int = 2
 
     def make(self) -> Observer:

@@ -56,12 +56,13 @@ class MinMaxObserver:
 class PercentileObserver(MinMaxObserver):
     """Cuts ``(100 - percent)`` percent of the values off at each end.
 
+    Objects are rare, so a detector's peaks are among the extremes: cut more and their scores sink.
     A histogram of a fixed number of bins, whose width is a power of two and doubles when values
     fall outside: merging bins is then exact, 0 is always an edge, and the result does not depend
     on how the stream was cut into arrays once the width has settled.
     """
 
-    def __init__(self, percent: float = 99.99) -> None:
+    def __init__(self, percent: float = 99.999) -> None:
         super().__init__()
         if not 50 < percent <= 100:
             raise ConfigError(f"percentile: expected a number in (50, 100], got {percent}")
@@ -136,7 +137,7 @@ class ChannelMean:
         return tuple(float(f"{mean:.5g}") for mean in self._sum / self._count)
 
 
-def make_observer(kind: str, percent: float = 99.99) -> Observer:
+def make_observer(kind: str, percent: float = 99.999) -> Observer:
     """An observer by name: ``minmax`` or ``percentile``. Raises ConfigError for others."""
     if kind == "minmax":
         return MinMaxObserver()

@@ -30,7 +30,7 @@ class Recipe(BaseModel):
     model: str
     data: Path
     observer: Literal["minmax", "percentile"] = "percentile"
-    percent: float = Field(default=99.99, gt=50, le=100)
+    percent: float = Field(default=99.999, gt=50, le=100)
     limit: int = Field(default=200, ge=1)
     held_out: int = Field(default=50, ge=0)
 

@@ -108,7 +108,7 @@ def test_int8_agrees_with_float(written: tuple[Path, CalibrationReport]) -> None
 def test_report_as_text_rows_and_json(written: tuple[Path, CalibrationReport]) -> None:
     _, report = written
     text = report.text()
-    for word in ("m.int8.onnx", "percentile 99.99", "24 images", "6 others", "same image class"):
+    for word in ("m.int8.onnx", "percentile 99.999", "24 images", "6 others", "same image class"):
         assert word in text
     assert {len(row) for row in report.rows()} == {4}
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
