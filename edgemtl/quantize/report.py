@@ -75,8 +75,8 @@ class CalibrationReport:
         if "detect" in self.tasks:
             lines += [
                 ("detections compared", [str(d.loose.detections) for d in self.drops]),
-                ("same object (IoU 0.5)", [_share(d.loose.match_rate) for d in self.drops]),
-                ("same place (IoU 0.9)", [_share(d.tight.match_rate) for d in self.drops]),
+                ("same object (IoU 0.5)", [_matched(d.loose) for d in self.drops]),
+                ("same place (IoU 0.9)", [_matched(d.tight) for d in self.drops]),
                 ("box error, mean px", [_number(d.loose.mean_box_px) for d in self.drops]),
                 ("score error, mean", [_number(d.loose.mean_score) for d in self.drops]),
             ]
@@ -157,6 +157,11 @@ def convert_pixels(images: NDArray[Any], have: str, want: str) -> NDArray[Any]:
 def _drop(name: str, found: Sequence[tuple[Agreement, Agreement]]) -> Drop:
     loose, tight = zip(*found, strict=True)
     return Drop(name, Agreement.combine(loose), Agreement.combine(tight))
+
+
+def _matched(agreement: Agreement) -> str:
+    """Pictures without a single detection judge nothing."""
+    return _share(agreement.match_rate) if agreement.detections else "-"
 
 
 def _share(value: float) -> str:

@@ -14,7 +14,7 @@ from tiny_model import tiny_model, write_tiny
 
 from edgemtl.errors import CalibrationError, DataError, EdgeMTLError, ModelError, OutputError
 from edgemtl.graph.dialect import host_dialect
-from edgemtl.graph.file import canonical_hash, load_model
+from edgemtl.graph.file import canonical_hash, load_model, save_model
 from edgemtl.graph.ranges import load_ranges
 from edgemtl.quantize.calibrate import CalibrateOptions, calibrate, rebuild
 from edgemtl.quantize.report import CalibrationReport
@@ -140,6 +140,13 @@ def test_any_set_of_tasks(tmp_path: Path, kw: dict[str, object]) -> None:
     report = calibrate(model, Noise(5), tmp_path / "out.onnx")
     assert report.text()
     json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_pictures_without_detections_judge_nothing(tmp_path: Path) -> None:
+    model, manifest = load_model(write_tiny(tmp_path / "m.onnx"))
+    save_model(model, manifest.model_copy(update={"min_score": 1.0}), tmp_path / "m.onnx")
+    report = calibrate(tmp_path / "m.onnx", Noise(5), tmp_path / "out.onnx")
+    assert report.rows()[2] == ["same object (IoU 0.5)", "-", "-", "-"]
 
 
 def test_minmax_and_limits(tmp_path: Path) -> None:
