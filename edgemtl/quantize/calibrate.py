@@ -71,14 +71,7 @@ def calibrate(
     before any work if nothing can be written.
     """
     files = OutputFiles.beside(Path(out))
-    if files.host.absolute() == Path(model).absolute():
-        raise OutputError(f"out: '{out}' is the model itself", "name another file")
-    graph, manifest = load_model(model)
-    if manifest.precision != "fp32":
-        raise CalibrationError(
-            f"model: expected a float32 model, '{model}' is {manifest.precision}",
-            "calibrate the float32 file that it was made from",
-        )
+    graph, manifest = _float_model(Path(model), files.host)
     split = split_images(len(images), options.limit, options.held_out)
     with ExitStack() as stack:
         host, trt, table = (
@@ -107,6 +100,18 @@ def calibrate(
         drops=drops,
         tasks=manifest.tasks,
     )
+
+
+def _float_model(model: Path, out: Path) -> tuple[onnx.ModelProto, Manifest]:
+    if out.absolute() == model.absolute():
+        raise OutputError(f"out: '{out}' is the model itself", "name another file")
+    graph, manifest = load_model(model)
+    if manifest.precision != "fp32":
+        raise CalibrationError(
+            f"model: expected a float32 model, '{model}' is {manifest.precision}",
+            "calibrate the float32 file that it was made from",
+        )
+    return graph, manifest
 
 
 def measure_ranges(
