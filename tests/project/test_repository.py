@@ -76,10 +76,9 @@ def test_package_data_is_installed() -> None:
     package = Path(edgemtl.__file__).parent
     assert (package / "py.typed").is_file()
     assert (package / "_native.pyi").is_file()
-    for model in (ROOT / "edgemtl" / "models").glob("*/"):
-        for source in model.iterdir():
-            if source.suffix != ".pyc" and source.name != "__pycache__":
-                assert (package / "models" / model.name / source.name).is_file(), source
+    data = [p for p in _tracked() if p.parents[1] == ROOT / "edgemtl" / "models"]
+    for source in data:
+        assert (package / "models" / source.parent.name / source.name).is_file(), source
 
 
 def test_metadata_pins_no_build_of_torch() -> None:
