@@ -1,0 +1,220 @@
+"""Latency per stage, from frame to result, one frame at a time and nothing overlapped.
+
+Overlapping stages hides latency behind throughput; here each stage is timed alone, so that a
+reader sees what a frame costs and where. ``edgemtl run`` overlaps them and is faster per second.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from edgemtl import ops
+from edgemtl.bench.host import conditions, host_facts
+from edgemtl.bench.plot import latency_svg
+from edgemtl.engine.session import Session
+from edgemtl.errors import SourceError
+from edgemtl.files import write_text
+from edgemtl.progress import track
+from edgemtl.records import Frame
+from edgemtl.track import Tracker
+
+STAGES = ("decode", "preprocess", "infer", "postprocess", "track")
+TOTAL = "total"
+_UNSTABLE = 0.1  # halves of a run may differ by this part of the median
+_CLOCK_DROP = 0.1
+
+
+class FrameSource(Protocol):
+    """What can be measured: frames one after the other, closed at the end."""
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BenchConfig:
+    """``frames`` are measured after ``warmup`` others; a short source gives what it has."""
+
+    frames: int = 200
+    warmup: int = 20
+    min_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Milliseconds."""
+
+    p50: float
+    p95: float
+    p99: float
+    mean: float
+
+    @staticmethod
+    def of(nanoseconds: list[int]) -> Percentiles:
+        values = np.array(nanoseconds, np.float64) / 1e6
+        p50, p95, p99 = np.percentile(values, [50, 95, 99])
+        return Percentiles(float(p50), float(p95), float(p99), float(values.mean()))
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """What was measured, on what, under which conditions, and whether it may be believed."""
+
+    model: str
+    precision: str
+    backend: str
+    frames: int
+    size_hw: tuple[int, int]
+    stages: dict[str, Percentiles]
+    series_ms: list[float]
+    host: dict[str, Any]
+    before: dict[str, float]
+    after: dict[str, float]
+    doubts: tuple[str, ...] = field(default=())
+
+    @property
+    def verdict(self) -> str:
+        """``stable``, or ``inconclusive`` if the host changed while it was measured."""
+        return "inconclusive" if self.doubts else "stable"
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of this measurement: one frame at a time."""
+        return 1e3 / self.stages[TOTAL].mean
+
+    def to_dict(self) -> dict[str, Any]:
+        stages = {
+            name: {key: round(getattr(p, key), 4) for key in ("p50", "p95", "p99", "mean")}
+            for name, p in self.stages.items()
+        }
+        return {
+            "model": self.model,
+            "precision": self.precision,
+            "backend": self.backend,
+            "frames": self.frames,
+            "source_size_hw": list(self.size_hw),
+            "latency_ms": stages,
+            "frames_per_second": round(self.fps, 2),
+            "verdict": self.verdict,
+            "doubts": list(self.doubts),
+            "host": self.host,
+            "before": self.before,
+            "after": self.after,
+        }
+
+    def rows(self) -> list[list[object]]:
+        """Table: a header, a row per stage in ms, and the run's conditions."""
+        rows: list[list[object]] = [["ms", "p50", "p95", "p99"]]
+        for name, p in self.stages.items():
+            rows.append([name, f"{p.p50:.2f}", f"{p.p95:.2f}", f"{p.p99:.2f}"])
+        rows.append(["frames per second", f"{self.fps:.1f}"])
+        rows.append([f"{self.model} ({self.precision}) on {self.backend}"])
+        rows.append([f"{self.host['cpu']}, {self.host['cores']} cores"])
+        rows.append([f"verdict: {self.verdict}" + "".join(f"; {d}" for d in self.doubts)])
+        return rows
+
+    def plot_svg(self, path: Path) -> None:
+        """Stages as bars and the latency of every frame, as one SVG file."""
+        title = f"{self.model} ({self.precision}), {self.backend}, {self.host['cpu']}"
+        bars = [(name, p.p50, p.p95) for name, p in self.stages.items()]
+        write_text(path, latency_svg(title, bars, self.series_ms))
+
+
+def bench(session: Session, source: FrameSource, config: BenchConfig) -> BenchReport:
+    """Measure ``session`` over the frames of ``source``, which is closed.
+
+    Raises SourceError if there is no frame after the warm-up.
+    """
+    times: dict[str, list[int]] = {name: [] for name in (*STAGES, TOTAL)}
+    wanted = config.warmup + config.frames
+    size_hw = (0, 0)
+    before: dict[str, float] = {}
+    with closing(source):
+        passes = _Passes(session, config)
+        for number, (frame, decode_ns) in enumerate(track(_timed(source, wanted), "bench", wanted)):
+            if number == config.warmup:
+                before = conditions()
+            spent = {"decode": decode_ns, **passes.run(frame)}
+            size_hw = frame.size_hw
+            if number >= config.warmup:
+                for name, value in spent.items():
+                    times[name].append(value)
+                times[TOTAL].append(sum(spent.values()))
+    if not times[TOTAL]:
+        raise SourceError(
+            f"source: it ended within the warm-up of {config.warmup} frames",
+            "use a longer source, or --warmup 0",
+        )
+    after = conditions()
+    return BenchReport(
+        model=session.manifest.name,
+        precision=session.manifest.precision,
+        backend=session.backend,
+        frames=len(times[TOTAL]),
+        size_hw=size_hw,
+        stages={name: Percentiles.of(values) for name, values in times.items() if values},
+        series_ms=[value / 1e6 for value in times[TOTAL]],
+        host=host_facts(),
+        before=before,
+        after=after,
+        doubts=tuple(_doubts(times["infer"], before, after)),
+    )
+
+
+class _Passes:
+    """One frame through all stages, each timed."""
+
+    def __init__(self, session: Session, config: BenchConfig) -> None:
+        manifest = session.manifest
+        self._session = session
+        self._min_score = manifest.min_score if config.min_score is None else config.min_score
+        self._tracker = Tracker(embedding_dim=manifest.embedding_dim)
+
+    def run(self, frame: Frame) -> dict[str, int]:
+        session, clock = self._session, time.perf_counter_ns
+        at = [clock()]
+        slot = session.acquire()
+        geometry = ops.letterbox(frame.pixels, session.input(slot)[0], session.manifest.input)
+        at.append(clock())
+        outputs = session.collect(session.submit(slot, 1))
+        at.append(clock())
+        detections = ops.decode(outputs, 0, geometry, self._min_score)
+        at.append(clock())
+        self._tracker.step(detections, frame.pts_ns, frame.size_hw)
+        at.append(clock())
+        return {name: at[i + 1] - at[i] for i, name in enumerate(STAGES[1:])}
+
+
+def _timed(frames: Iterable[Frame], wanted: int) -> Iterator[tuple[Frame, int]]:
+    """Up to ``wanted`` frames, each with the time that it took to come."""
+    iterator = iter(frames)
+    for _ in range(wanted):
+        started = time.perf_counter_ns()
+        frame = next(iterator, None)
+        if frame is None:
+            return
+        yield frame, time.perf_counter_ns() - started
+
+
+def _doubts(infer_ns: list[int], before: dict[str, float], after: dict[str, float]) -> list[str]:
+    """Why these figures may not hold: the run drifted, or the clock fell."""
+    doubts = []
+    half = len(infer_ns) // 2
+    if half >= 10:
+        early, late = statistics.median(infer_ns[:half]), statistics.median(infer_ns[half:])
+        drift = abs(late - early) / statistics.median(infer_ns)
+        if drift > _UNSTABLE:
+            doubts.append(f"the two halves of the run differ by {100 * drift:.0f} %")
+    for key in ("clock_mhz", "gpu_clock_mhz"):
+        if key in before and key in after and after[key] < (1 - _CLOCK_DROP) * before[key]:
+            doubts.append(f"{key} fell from {before[key]:.0f} to {after[key]:.0f}")
+    return doubts

@@ -1,0 +1,53 @@
+"""One number for a network in training, and the scores that it is made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edgemtl.data.config import DataMix
+from edgemtl.evaluate import EvaluateOptions, SetScores, evaluate_model
+from edgemtl.manifest import Manifest
+from edgemtl.nn.network import MultiTaskNetwork
+from edgemtl.nn.session import TorchSession
+
+_PARTS = (
+    ("detection", "map50"),
+    ("detection", "map"),
+    ("classification", "top1"),
+    ("tracking", "hota"),
+    ("tracking", "idf1"),
+    ("retrieval", "rank1"),
+)
+_SCORED = {"map50": 1.0, "top1": 1.0, "hota": 0.5}
+"""Weights in the one number: tracking follows detection, so it counts half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``score``: weighted mean over data sets and tasks; ``parts``: ``set.score`` -> value."""
+
+    score: float
+    parts: dict[str, float]
+
+
+def judge(
+    network: MultiTaskNetwork, manifest: Manifest, mix: DataMix, limit: int | None
+) -> Verdict:
+    """Evaluate ``network`` on every data set of ``mix`` (at most ``limit`` pictures of each)."""
+    session = TorchSession(network, manifest)
+    found = evaluate_model(session, mix, EvaluateOptions(limit=limit))
+    parts = {key: value for scores in found.sets for key, value in _parts(scores).items()}
+    weighted = [(_SCORED.get(key.rpartition(".")[2], 0.0), value) for key, value in parts.items()]
+    total = sum(weight for weight, _ in weighted)
+    score = sum(weight * value for weight, value in weighted) / total if total else 0.0
+    return Verdict(score, parts)
+
+
+def _parts(scores: SetScores) -> dict[str, float]:
+    found = {}
+    for task, name in _PARTS:
+        record = getattr(scores, task)
+        if record is not None and not math.isnan(getattr(record, name)):
+            found[f"{scores.name}.{name}"] = round(float(getattr(record, name)), 4)
+    return found
