@@ -107,7 +107,8 @@ def models() -> str:
         parts.append(_table([f"`{name}`", "FP32", "INT8"], rows))
     host = result["host"]
     parts.append(
-        f"Host: {host['cpu']}, {host['cores']} cores, ONNX Runtime {host['onnxruntime']}.\n"
+        f"Host: {host['cpu']}, {host['cores']} cores, ONNX Runtime "
+        f"{host['packages']['onnxruntime']}.\n"
     )
     return "\n".join(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -110,15 +111,15 @@ def bench(
     from edgemtl.engine import open_session
     from edgemtl.runtime.source import open_source
 
-    session = open_session(model, backend=backend, threads=threads)
-    try:
+    with closing(open_session(model, backend=backend, threads=threads)) as session:
         report = measure(session, open_source(source), BenchConfig(frames=frames, warmup=warmup))
-    finally:
-        session.close()
     if plot is not None:
         report.plot_svg(plot)
         say(f"plot: {plot}")
-    finish(report.to_dict(), table(report.rows()), as_json)
+    header, *rows = report.rows()
+    figures = table([row for row in rows if len(row) > 1], header)
+    notes = "\n".join(str(row[0]) for row in rows if len(row) == 1)
+    finish(report.to_dict(), f"{figures}\n\n{notes}", as_json)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"run": run, "track": track, "bench": bench}
