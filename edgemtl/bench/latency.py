@@ -30,6 +30,7 @@ STAGES = ("decode", "preprocess", "infer", "postprocess", "track")
 TOTAL = "total"
 _UNSTABLE = 0.1  # halves of a run may differ by this part of the median
 _CLOCK_DROP = 0.1
+_SPREAD = 1.5  # p95 / p50 of a network that does the same work every time
 
 
 class FrameSource(Protocol):
@@ -214,6 +215,9 @@ def _doubts(infer_ns: list[int], before: dict[str, float], after: dict[str, floa
         drift = abs(late - early) / statistics.median(infer_ns)
         if drift > _UNSTABLE:
             doubts.append(f"the two halves of the run differ by {100 * drift:.0f} %")
+    spread = float(np.percentile(infer_ns, 95) / np.percentile(infer_ns, 50))
+    if spread > _SPREAD:
+        doubts.append(f"inference: p95 is {spread:.1f} times p50, something else was running")
     for key in ("clock_mhz", "gpu_clock_mhz"):
         if key in before and key in after and after[key] < (1 - _CLOCK_DROP) * before[key]:
             doubts.append(f"{key} fell from {before[key]:.0f} to {after[key]:.0f}")

@@ -54,9 +54,7 @@ def _series(values: Sequence[float], top: float) -> list[str]:
             f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_LEFT + width}" y2="{y:.1f}" stroke="{_GRID}"/>'
         )
         lines.append(_text(_LEFT - 8, y + 4, f"{most * share:.1f}", 11, "end"))
-    lines.append(
-        f'<polyline points="{points}" fill="none" stroke="{_DARK}" stroke-width="1.2"/>'
-    )
+    lines.append(f'<polyline points="{points}" fill="none" stroke="{_DARK}" stroke-width="1.2"/>')
     caption = f"total of each of {len(values)} frames, in ms"
     return [*lines, _text(_LEFT, top + _SERIES_HEIGHT + 22, caption, 11, "start")]
 

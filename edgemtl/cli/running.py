@@ -67,7 +67,7 @@ def _sinks(outputs: Outputs, manifest: Manifest, fps: float) -> list[Any]:
     if outputs.mot is not None:
         sinks.append(MotSink(outputs.mot))
     if outputs.video is not None:
-        sinks.append(VideoSink(outputs.video, fps))
+        sinks.append(VideoSink(outputs.video, fps, manifest))
     if outputs.show:
-        sinks.append(ShowSink())
+        sinks.append(ShowSink(manifest))
     return sinks

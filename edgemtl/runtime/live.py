@@ -1,0 +1,106 @@
+"""Cameras and network streams: the newest frame wins, and a lost connection is tried again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+from edgemtl.errors import SourceError
+from edgemtl.records import U8, Frame
+from edgemtl.runtime.capture import Capture
+
+_RETRY_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+class LiveSource:
+    """A reader thread that keeps one frame ready.
+
+    Policy ``latest``: a frame that nobody took is replaced and counted in ``dropped``. Policy
+    ``all``: the reader waits. Time stamps are the arrival times, because cameras seldom have
+    others. A stream that ends is opened again after 0.5, 1, 2, 4 and 8 s, then given up.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        target: str | int,
+        name: str,
+        policy: Literal["all", "latest"],
+        retry_s: tuple[float, ...] = _RETRY_S,
+    ) -> None:
+        self._target, self._name, self._policy = target, name, policy
+        self._retry_s = retry_s if isinstance(target, str) and "://" in target else ()
+        self._capture = Capture(target)
+        if not self._capture.opened:
+            raise SourceError(
+                f"source: cannot open '{name}'",
+                "check that the camera is plugged in and free, or that the address is right",
+            )
+        self.fps = self._capture.fps or 25.0
+        self.dropped = 0
+        self.length: int | None = None
+        self.warning: str | None = None
+        self._ready = threading.Condition()
+        self._next: tuple[U8, int] | None = None
+        self._ended = self._closed = False
+        self._thread = threading.Thread(target=self._read, name="edgemtl-live", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = 0
+        while True:
+            with self._ready:
+                self._ready.wait_for(lambda: self._next is not None or self._ended)
+                found, self._next = self._next, None
+                self._ready.notify_all()
+            if found is None:
+                return
+            pixels, captured_ns = found
+            yield Frame(pixels, index, captured_ns, captured_ns)
+            index += 1
+
+    def close(self) -> None:
+        with self._ready:
+            self._closed = self._ended = True
+            self._ready.notify_all()
+        self._thread.join(timeout=5)
+        self._capture.release()
+
+    def _read(self) -> None:
+        attempts = iter(self._retry_s)
+        while not self._closed:
+            found = self._capture.read()
+            if found is not None:
+                attempts = iter(self._retry_s)
+                self._offer(found[0])
+                continue
+            wait = next(attempts, None)
+            if wait is None or not self._reopen(wait):
+                if wait is None:
+                    break
+        with self._ready:
+            if not self._closed:
+                self.warning = f"'{self._name}' ended"
+            self._ended = True
+            self._ready.notify_all()
+
+    def _reopen(self, wait_s: float) -> bool:
+        with self._ready:
+            self._ready.wait_for(lambda: self._closed, timeout=wait_s)
+            if self._closed:
+                return False
+        self._capture.release()
+        self._capture = Capture(self._target)
+        return self._capture.opened
+
+    def _offer(self, pixels: U8) -> None:
+        with self._ready:
+            if self._policy == "all":
+                self._ready.wait_for(lambda: self._next is None or self._closed)
+            elif self._next is not None:
+                self.dropped += 1
+            self._next = (pixels, time.monotonic_ns())
+            self._ready.notify_all()

@@ -1,0 +1,309 @@
+"""The threaded run: source -> network -> tracker -> sinks, each in its own thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from edgemtl import ops
+from edgemtl.engine.predict import read_scene
+from edgemtl.engine.session import Session, Slot, Ticket
+from edgemtl.records import (
+    Detections,
+    Frame,
+    FrameResult,
+    LetterboxGeometry,
+    NetOutputs,
+    Scene,
+    Tracks,
+)
+from edgemtl.runtime.source import Source
+from edgemtl.runtime.timing import StageTimes
+from edgemtl.track import Tracker, TrackerConfig
+
+_POLL_S = 0.1
+
+
+class Sink(Protocol):
+    """Takes results in frame order. ``close`` finishes the output; calling it twice is harmless."""
+
+    def write(self, frame: Frame, result: FrameResult) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """``min_score`` of reported detections (None: the model's). The tracker sees weaker ones too,
+    from its own ``min_score`` on. ``policy`` None: by the source. ``queue``: frames between two
+    threads."""
+
+    min_score: float | None = None
+    policy: Literal["all", "latest"] | None = None
+    max_frames: int | None = None
+    queue: int = 4
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run did. ``stage_ms``: stage -> (p50, p95); ``warning``: what was not right."""
+
+    frames: int
+    dropped: int
+    seconds: float
+    fps: float
+    stage_ms: dict[str, tuple[float, float]]
+    interrupted: bool = False
+    warning: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "frames": self.frames,
+            "dropped": self.dropped,
+            "seconds": round(self.seconds, 3),
+            "frames_per_second": round(self.fps, 2),
+            "latency_ms": {
+                stage: {"p50": round(p50, 4), "p95": round(p95, 4)}
+                for stage, (p50, p95) in self.stage_ms.items()
+            },
+            "interrupted": self.interrupted,
+            "warning": self.warning,
+        }
+
+    def text(self) -> str:
+        """For people: one line, the stages, and the warning if there is one."""
+        end = "interrupted after " if self.interrupted else ""
+        dropped = f", {self.dropped} dropped" if self.dropped else ""
+        lines = [
+            f"{end}{self.frames} frames in {self.seconds:.1f} s, "
+            f"{self.fps:.1f} frames per second{dropped}",
+            "p50/p95 in ms: "
+            + ", ".join(f"{s} {p50:.1f}/{p95:.1f}" for s, (p50, p95) in self.stage_ms.items()),
+        ]
+        return "\n".join(lines + ([f"warning: {self.warning}"] if self.warning else []))
+
+
+@dataclass(slots=True)
+class _InFlight:
+    """A frame whose network run has been submitted."""
+
+    frame: Frame
+    slot: Slot
+    ticket: Ticket
+    geometry: LetterboxGeometry
+    stage_ns: dict[str, int]
+    submitted_ns: int
+
+
+_END = object()
+
+
+class _Lane:
+    """A bounded queue between two threads that both stop when the run is over."""
+
+    def __init__(self, size: int, stop: threading.Event) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(size)
+        self._stop = stop
+
+    def put(self, item: Any) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=_POLL_S)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def get(self) -> Any:
+        while True:
+            try:
+                return self._queue.get(timeout=_POLL_S)
+            except queue.Empty:
+                if self._stop.is_set():
+                    return _END
+
+
+def run_pipeline(
+    session: Session, source: Source, sinks: Sequence[Sink], config: PipelineConfig
+) -> RunSummary:
+    """Run every frame of ``source`` through the network and the tracker into ``sinks``.
+
+    Order is kept. An exception in any thread ends the run and is raised here, once. Ctrl-C ends it
+    cleanly: what was done is written and ``interrupted`` is set. Source, session and sinks stay
+    the caller's to close.
+    """
+    run = _Run(session, source, sinks, config)
+    started = time.monotonic()
+    interrupted = run.go()
+    seconds = time.monotonic() - started
+    return RunSummary(
+        frames=run.written,
+        dropped=source.dropped,
+        seconds=seconds,
+        fps=run.written / seconds if seconds > 0 else 0.0,
+        stage_ms=run.times.p50_p95_ms(),
+        interrupted=interrupted,
+        warning=source.warning,
+    )
+
+
+class _Run:
+    def __init__(
+        self, session: Session, source: Source, sinks: Sequence[Sink], config: PipelineConfig
+    ) -> None:
+        self._session, self._source, self._sinks, self._config = session, source, sinks, config
+        self._stop = threading.Event()
+        self._frames = _Lane(config.queue, self._stop)
+        self._results = _Lane(config.queue, self._stop)
+        self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
+        manifest = session.manifest
+        self._min_score = manifest.min_score if config.min_score is None else config.min_score
+        self._tracker = (
+            Tracker(config.tracker, embedding_dim=manifest.embedding_dim)
+            if manifest.classes
+            else None
+        )
+        self.times = StageTimes()
+        self.written = 0
+
+    def go(self) -> bool:
+        """Run to the end; whether Ctrl-C came first."""
+        works: tuple[Callable[[], None], ...] = (self._read, self._infer, self._write)
+        threads = [
+            threading.Thread(target=self._guard, args=(work,), name=f"edgemtl{work.__name__}")
+            for work in works
+        ]
+        interrupted = False
+        for thread in threads:
+            thread.start()
+        try:
+            while any(thread.is_alive() for thread in threads):
+                threads[-1].join(_POLL_S)
+                if self._stop.is_set():
+                    break
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            if interrupted or self._stop.is_set():
+                self._stop.set()
+                if self._source.live:
+                    self._source.close()  # a reader may wait for a camera for ever
+            for thread in threads:
+                thread.join()
+        if not self._errors.empty():
+            raise self._errors.get()
+        return interrupted
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # raised again by go(), in the caller's thread
+            self._errors.put(error)
+            self._stop.set()
+
+    def _read(self) -> None:
+        frames = iter(self._source)
+        count = 0
+        while self._config.max_frames is None or count < self._config.max_frames:
+            started = time.perf_counter_ns()
+            frame = next(frames, None)
+            if frame is None:
+                break
+            spent = time.perf_counter_ns() - started
+            if not self._frames.put((frame, spent)):
+                return
+            count += 1
+        self._frames.put(_END)
+
+    def _infer(self) -> None:
+        """Letterbox the next frame while the network runs on the one before it."""
+        ahead: _InFlight | None = None
+        while True:
+            item = self._frames.get()
+            following = None if item is _END else self._submit(*item)
+            if ahead is not None:
+                self._results.put(self._finish(ahead))
+            if following is None:
+                break
+            ahead = following
+        self._results.put(_END)
+
+    def _submit(self, frame: Frame, decode_ns: int) -> _InFlight:
+        session, started = self._session, time.perf_counter_ns()
+        slot = session.acquire()
+        geometry = ops.letterbox(frame.pixels, session.input(slot)[0], session.manifest.input)
+        ready = time.perf_counter_ns()
+        ticket = session.submit(slot, 1)
+        stages = {"decode": decode_ns, "preprocess": ready - started}
+        return _InFlight(frame, slot, ticket, geometry, stages, ready)
+
+    def _finish(self, work: _InFlight) -> tuple[Frame, FrameResult]:
+        outputs = self._session.collect(work.ticket)
+        stages, at = work.stage_ns, time.perf_counter_ns()
+        stages["infer"] = at - work.submitted_ns
+        scene, found = self._decode(outputs, work.geometry)
+        stages["postprocess"] = time.perf_counter_ns() - at
+        at = time.perf_counter_ns()
+        frame = work.frame
+        tracks = self._track(found, frame)
+        reported = int(np.searchsorted(-found.scores, -self._min_score, side="right"))
+        detections, tracks = _cut(found, tracks, reported)
+        stages["track"] = time.perf_counter_ns() - at
+        return frame, FrameResult(
+            stream=frame.stream,
+            index=frame.index,
+            pts_ns=frame.pts_ns,
+            size_hw=frame.size_hw,
+            scene=scene,
+            detections=detections,
+            tracks=tracks,
+            stage_ns=stages,
+            file=frame.file,
+        )
+
+    def _decode(
+        self, outputs: NetOutputs, geometry: LetterboxGeometry
+    ) -> tuple[Scene | None, Detections]:
+        lowest = min(self._min_score, self._config.tracker.min_score)
+        return read_scene(outputs, 0), ops.decode(outputs, 0, geometry, lowest)
+
+    def _track(self, found: Detections, frame: Frame) -> Tracks:
+        if self._tracker is None:
+            none = np.zeros(0, np.int32)
+            return Tracks(
+                np.zeros(0, np.int64),
+                np.zeros((0, 4), np.float32),
+                np.zeros(0, np.float32),
+                none,
+                none.copy(),
+            )
+        return self._tracker.step(found, frame.pts_ns, frame.size_hw)
+
+    def _write(self) -> None:
+        while True:
+            item = self._results.get()
+            if item is _END:
+                return
+            frame, result = item
+            started = time.perf_counter_ns()
+            for sink in self._sinks:
+                sink.write(frame, result)
+            self.times.add({**result.stage_ns, "sink": time.perf_counter_ns() - started})
+            self.written += 1
+
+
+def _cut(found: Detections, tracks: Tracks, reported: int) -> tuple[Detections, Tracks]:
+    """Report the first ``reported`` detections (they are sorted by score); a track whose detection
+    was too weak to be reported has none."""
+    if reported == len(found):
+        return found, tracks
+    index = np.where(tracks.det_index < reported, tracks.det_index, -1).astype(np.int32)
+    kept = Tracks(tracks.track_ids, tracks.boxes_src, tracks.scores, tracks.labels, index)
+    return found.where(np.arange(len(found)) < reported), kept
