@@ -134,7 +134,7 @@ def run_demo(folder: Path, say: Say, options: DemoOptions = DemoOptions()) -> De
         results, summary = _run(path, clip, folder, precision)
         scores = score(world, results)
         columns.append(Column(precision, scores, summary, path.stat().st_size))
-    _annotate(clip, results, folder / "annotated.webm")
+    _annotate(clip, results, int8, folder / "annotated.webm")
     plot_latencies(
         folder / "latency.svg", [(c.precision.upper(), c.summary.stage_ms) for c in columns]
     )
@@ -214,12 +214,14 @@ def _run(
     return keep.results, summary
 
 
-def _annotate(clip: Path, results: Sequence[FrameResult], path: Path) -> None:
+def _annotate(clip: Path, results: Sequence[FrameResult], model: Path, path: Path) -> None:
     """The clip again with ``results`` drawn into it; after the runs, which it would slow down."""
+    from edgemtl.graph.file import load_model
     from edgemtl.progress import track
     from edgemtl.runtime.sink import VideoSink
     from edgemtl.runtime.source import open_source
 
-    with closing(open_source(str(clip))) as source, closing(VideoSink(path, FPS)) as sink:
+    _, manifest = load_model(model)
+    with closing(open_source(str(clip))) as source, closing(VideoSink(path, FPS, manifest)) as sink:
         for frame, result in track(zip(source, results, strict=True), "drawing", len(results)):
             sink.write(frame, result)

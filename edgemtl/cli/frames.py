@@ -60,7 +60,7 @@ def run(
         min_score=min_score, policy=policy.value if policy else None, max_frames=max_frames
     )
     outputs = Outputs(video=video, jsonl=jsonl, mot=mot, show=show)
-    summary, _ = run_model(Network(model, backend, threads), source, outputs, config)
+    summary = run_model(Network(model, backend, threads), source, outputs, config)
     finish(summary.to_dict(), summary.text(), as_json)
     if summary.interrupted:
         raise InterruptedRunError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Network:
 
 def run_model(
     network: Network, source: str, outputs: Outputs, config: PipelineConfig
-) -> tuple[RunSummary, Manifest]:
+) -> RunSummary:
     """Run ``network`` over ``source`` into ``outputs``; all of them are closed whatever happens."""
     from edgemtl.engine import open_session
     from edgemtl.runtime.pipeline import run_pipeline
@@ -55,19 +56,18 @@ def run_model(
             stack.enter_context(closing(sink))
             for sink in _sinks(outputs, session.manifest, frames.fps)
         ]
-        return run_pipeline(session, frames, sinks, config), session.manifest
+        return run_pipeline(session, frames, sinks, config)
 
 
-def _sinks(outputs: Outputs, manifest: Manifest, fps: float) -> list[Any]:
+def _sinks(outputs: Outputs, manifest: Manifest, fps: float) -> Iterator[Any]:
+    """One after the other, so that those already open are closed if a later one cannot be."""
     from edgemtl.runtime.sink import JsonlSink, MotSink, ShowSink, VideoSink
 
-    sinks: list[Any] = []
     if outputs.jsonl is not None:
-        sinks.append(JsonlSink(outputs.jsonl, manifest))
+        yield JsonlSink(outputs.jsonl, manifest)
     if outputs.mot is not None:
-        sinks.append(MotSink(outputs.mot))
+        yield MotSink(outputs.mot)
     if outputs.video is not None:
-        sinks.append(VideoSink(outputs.video, fps, manifest))
+        yield VideoSink(outputs.video, fps, manifest)
     if outputs.show:
-        sinks.append(ShowSink(manifest))
-    return sinks
+        yield ShowSink(manifest)

@@ -46,7 +46,9 @@ def texture(rng: np.random.Generator) -> U8:
     elif kind == 2:
         pick = (x // period + y // period) % 2
     elif kind == 3:
-        pick = ((x - TEXTURE_SIDE // 2) ** 2 + (y - TEXTURE_SIDE // 2) ** 2 < (period * 1.2) ** 2) * 1
+        pick = (
+            (x - TEXTURE_SIDE // 2) ** 2 + (y - TEXTURE_SIDE // 2) ** 2 < (period * 1.2) ** 2
+        ) * 1
     else:
         pick = (x + y > TEXTURE_SIDE) * 1
     return np.asarray(np.array(colours, np.uint8)[pick], np.uint8)
@@ -72,7 +74,9 @@ def ground(scene: str, size_hw: tuple[int, int], rng: np.random.Generator) -> U8
     picture = np.broadcast_to(picture, (h, w, 3)).astype(np.float32)
     coarse = rng.normal(0, 1, (h // 24 + 2, w // 24 + 2, 1)).astype(np.float32)
     cloud = cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC)
-    picture = np.ascontiguousarray(np.clip(picture + 12 * cloud[..., None], 0, 255)).astype(np.uint8)
+    picture = np.ascontiguousarray(np.clip(picture + 12 * cloud[..., None], 0, 255)).astype(
+        np.uint8
+    )
     for _ in range(int(rng.integers(14, 30))):
         _clutter(picture, rng)
     return cv2.GaussianBlur(picture, (0, 0), 0.8).astype(np.uint8)
@@ -132,7 +136,9 @@ class Stamp:
     turn: NDArray[np.float64]
 
 
-def stamp(shape: str, centre: tuple[float, float], half: tuple[float, float], angle: float) -> Stamp:
+def stamp(
+    shape: str, centre: tuple[float, float], half: tuple[float, float], angle: float
+) -> Stamp:
     """The anti-aliased mask of a shape of half sizes ``half`` turned by ``angle`` (radians)."""
     c, s = np.cos(angle), np.sin(angle)
     turn = np.array([[c, -s], [s, c]]) * np.array(half)[None]

@@ -99,7 +99,9 @@ class VideoFrames:
         packed = np.frombuffer(self._frames[index], np.uint8)
         frame = cv2.imdecode(packed, cv2.IMREAD_COLOR)
         if frame is None:
-            raise DataError(f"{self.path}: frame {self.start + index * self.step} is lost", "free some memory")
+            raise DataError(
+                f"{self.path}: frame {self.start + index * self.step} is lost", "free some memory"
+            )
         return frame.astype(np.uint8, copy=False)
 
     def _load(self) -> list[bytes]:

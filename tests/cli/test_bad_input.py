@@ -133,6 +133,14 @@ def test_an_output_that_cannot_be_written(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_an_output_that_fails_leaves_none_of_the_others(
+    cli: Cli, tmp_path: Path, tiny: Path, clip: Path
+) -> None:
+    outputs = ["--jsonl", tmp_path / "a.jsonl", "--mot", tmp_path / "absent" / "b.txt"]
+    _expect_error(cli("run", tiny, "--source", clip, *outputs), "absent")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_calibrate_and_track_refuse_outputs_that_cannot_be_written(
     cli: Cli, tmp_path: Path, tiny: Path, folder: Path
 ) -> None:

@@ -216,7 +216,8 @@ def test_ctrl_c_ends_a_run_with_130_and_whole_lines(
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not (out.is_file() and out.stat().st_size) and time.monotonic() < deadline:
+    while not any(p.stat().st_size for p in tmp_path.glob("*out*.jsonl")):
+        assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

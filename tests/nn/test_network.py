@@ -46,7 +46,9 @@ def lively(network: MultiTaskNetwork) -> MultiTaskNetwork:
     return network.eval()
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v2", "resnet18", "regnet_x_400mf"])
+@pytest.mark.parametrize(
+    "name", ["efficientnet_lite0", "mobilenet_v2", "resnet18", "regnet_x_400mf"]
+)
 def test_strides_and_folding(name: str) -> None:
     torch.manual_seed(0)
     backbone = shaken(build_backbone(name))

@@ -105,9 +105,7 @@ def test_contrastive_against_the_formula() -> None:
     identities, owner = torch.tensor([5, 5, 6]), torch.tensor([0, 1, 2])
     found = contrastive(vectors, identities, owner, 0.5)
     s = (vectors @ vectors.T / 0.5).exp()
-    by_hand = -(
-        torch.log(s[0, 1] / (s[0, 1] + s[0, 2])) + torch.log(s[1, 0] / (s[1, 0] + s[1, 2]))
-    )
+    by_hand = -(torch.log(s[0, 1] / (s[0, 1] + s[0, 2])) + torch.log(s[1, 0] / (s[1, 0] + s[1, 2])))
     torch.testing.assert_close(found, by_hand / 2)
 
 
