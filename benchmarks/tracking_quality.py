@@ -72,9 +72,10 @@ def main() -> None:
     changes = {k: float(v) for k, v in (pair.split("=") for pair in arguments.set)}
     scores = measure(arguments.data, TrackerConfig(**changes))
     expected = json.loads((arguments.data / "expected_trackeval.json").read_text())["sort_on_det"]
-    print(
-        f"{'sequence':16} {'HOTA':>6} {'SORT':>6} {'IDF1':>6} {'SORT':>6} {'MOTA':>6} {'SORT':>6} IDSW"
+    columns = " ".join(
+        f"{name:>6}" for score in ("HOTA", "IDF1", "MOTA") for name in (score, "SORT")
     )
+    print(f"{'sequence':16} {columns} IDSW")
     for name, ours in scores.items():
         sort = expected[name]
         print(

@@ -120,7 +120,7 @@ def decode(
 
 
 def iou_matrix(a: F32, b: F32) -> F32:
-    """Intersection over union f32 [N, M] of boxes [N, 4] and [M, 4]; 0 where a box is degenerate."""
+    """Intersection over union f32 [N, M] of boxes [N, 4] and [M, 4]; 0 for degenerate ones."""
     out = np.empty((len(a), len(b)), np.float32)
     _native.iou(np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32), out)
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from edgemtl.data.base import DataSet, SequenceInfo, Truth
 from edgemtl.records import U8
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgemtl.data.base import DataSet, SequenceInfo, Task, Truth
+from edgemtl.data.base import DataSet, SequenceInfo, Truth
 from edgemtl.data.imageset import RawBox, TruthBuilder, picture_size
 from edgemtl.data.problems import ProblemLog
 from edgemtl.data.spec import SetSpec

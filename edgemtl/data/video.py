@@ -87,7 +87,7 @@ class VideoFrames:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return -(-(self.stop - self.start) // self.step)
+        return (self.stop - self.start + self.step - 1) // self.step
 
     def image(self, index: int) -> U8:
         """Frame ``start + index * step``, u8 [H, W, 3] BGR."""

@@ -70,7 +70,7 @@ def build_backbone(
     fold: bool = False,
     width: float = 1.0,
 ) -> Backbone:
-    """A backbone by name: ``efficientnet_lite0``, ``mobilenet_v2``, ``resnet18``, ``regnet_x_400mf``.
+    """``efficientnet_lite0``, ``mobilenet_v2``, ``resnet18`` or ``regnet_x_400mf`` as a backbone.
 
     ``weights`` is a local file (a state dict of that network), ``pretrained`` downloads
     torchvision's own. ImageNet mean and std are folded into the first convolution, so that the

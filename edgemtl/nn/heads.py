@@ -108,7 +108,7 @@ class PointHead(nn.Module):
 
 
 class EmbeddingHead(PointHead):
-    """Unit-length appearance embeddings at chosen points (the idea of FairMOT, arXiv 2004.01888)."""
+    """Unit-length appearance embeddings at chosen points (cf. FairMOT, arXiv 2004.01888)."""
 
     EPSILON = 1e-4  # survives float16
 

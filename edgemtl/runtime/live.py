@@ -78,23 +78,22 @@ class LiveSource:
                 self._offer(found[0])
                 continue
             wait = next(attempts, None)
-            if wait is None or not self._reopen(wait):
-                if wait is None:
-                    break
+            if wait is None:
+                break
+            self._reopen(wait)
         with self._ready:
             if not self._closed:
                 self.warning = f"'{self._name}' ended"
             self._ended = True
             self._ready.notify_all()
 
-    def _reopen(self, wait_s: float) -> bool:
+    def _reopen(self, wait_s: float) -> None:
         with self._ready:
             self._ready.wait_for(lambda: self._closed, timeout=wait_s)
             if self._closed:
-                return False
+                return
         self._capture.release()
         self._capture = Capture(self._target)
-        return self._capture.opened
 
     def _offer(self, pixels: U8) -> None:
         with self._ready:

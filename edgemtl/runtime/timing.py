@@ -22,7 +22,7 @@ class StageTimes:
             self._times.setdefault(stage, []).append(value)
 
     def p50_p95_ms(self) -> dict[str, tuple[float, float]]:
-        """Stage -> median and 95th percentile (linear interpolation) in ms; unseen ones left out."""
+        """Stage -> median and 95th percentile (linear interpolation) in ms, of stages seen."""
         found = {}
         for stage, values in self._times.items():
             if values:

@@ -68,7 +68,7 @@ class Tracker:
 
     def __init__(
         self,
-        config: TrackerConfig = TrackerConfig(),  # noqa: B008 (frozen)
+        config: TrackerConfig = TrackerConfig(),
         *,
         capacity: int = 1024,
         embedding_dim: int | None = None,

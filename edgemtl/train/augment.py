@@ -33,7 +33,7 @@ class Sample:
 
 
 def letterbox_matrix(src_hw: tuple[int, int], net_hw: tuple[int, int]) -> NDArray[np.float64]:
-    """The 2x3 affine map, in pixel-edge coordinates, that centres a picture in the network input."""
+    """The 2x3 affine map, in pixel-edge coordinates, that centres a picture in the input."""
     scale = min(net_hw[0] / src_hw[0], net_hw[1] / src_hw[1])
     dx, dy = (net_hw[1] - src_hw[1] * scale) / 2, (net_hw[0] - src_hw[0] * scale) / 2
     return np.array([[scale, 0, dx], [0, scale, dy]], np.float64)

@@ -28,7 +28,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """After step ``step``, from 1. The decay grows with it, or the random start would linger."""
+        """After step ``step``, from 1. The decay grows with it, so the random start fades."""
         decay = min(self._decay, (1 + step) / (10 + step))
         targets = [target for target, _ in self._pairs]
         torch._foreach_lerp_(targets, [source for _, source in self._pairs], 1 - decay)

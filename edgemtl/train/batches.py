@@ -141,7 +141,7 @@ def _unique(identities: np.ndarray, which: int) -> np.ndarray:
 
 
 def prefetch(maker: BatchMaker, first: int, last: int) -> Iterator[Batch]:
-    """Batches ``first`` to ``last`` (exclusive), made ahead by a thread that ends with the iterator."""
+    """Batches ``first`` to ``last`` (exclusive), made ahead by a thread that ends with it."""
     ready: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
     stop = threading.Event()
 

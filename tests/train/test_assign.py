@@ -32,7 +32,7 @@ def slow_assign(scores, boxes, points, objects, top):
                 u = iou(boxes[frame[g], a].numpy(), truth[g])
                 t = float(scores[frame[g], labels[g], a]) ** ALPHA * u**BETA
                 ranked.append((t, a, u))
-        for t, a, u in sorted(ranked, reverse=True)[:top]:
+        for _, a, u in sorted(ranked, reverse=True)[:top]:
             claims.setdefault((int(frame[g]), a), []).append((u, g))
     return {key: max(who)[1] for key, who in claims.items()}
 

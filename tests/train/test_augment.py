@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from edgemtl.data.base import UNKNOWN, Truth  # noqa: E402
-from edgemtl.train.augment import (  # noqa: E402
+from edgemtl.data.base import UNKNOWN, Truth
+from edgemtl.train.augment import (
     augment,
     colour,
     letterbox_matrix,
@@ -17,7 +17,7 @@ from edgemtl.train.augment import (  # noqa: E402
     warp,
     warp_boxes,
 )
-from edgemtl.train.config import AugmentConfig  # noqa: E402
+from edgemtl.train.config import AugmentConfig
 
 PLAIN = AugmentConfig(gain=0.0, bias=0.0, saturation=0.0)
 
@@ -57,7 +57,8 @@ def test_letterbox_equals_the_runtimes_geometry() -> None:
         boxes = np.array([[1, 2, 15, 18]], np.float32)
         geometry = ops.letterbox_geometry(src, (320, 416))
         ours = warp_boxes(boxes, letterbox_matrix(src, (320, 416)))
-        np.testing.assert_allclose(ours, ops.boxes_to_net(boxes, geometry), atol=0.51)
+        # the runtime rounds the resized size and its place to whole pixels: half a pixel each
+        np.testing.assert_allclose(ours, ops.boxes_to_net(boxes, geometry), atol=1.01)
 
 
 def test_a_box_mostly_outside_becomes_ignored_and_takes_the_scene_along() -> None:

@@ -10,10 +10,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from shapes_set import Shapes  # noqa: E402
+
 from edgemtl.errors import DataError  # noqa: E402
 from edgemtl.train.batches import BatchMaker, prefetch  # noqa: E402
 from edgemtl.train.config import TrainConfig  # noqa: E402
-from shapes_set import Shapes  # noqa: E402
 
 
 def config(**changes: object) -> TrainConfig:

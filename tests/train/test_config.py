@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from edgemtl.errors import ConfigError  # noqa: E402
-from edgemtl.train.config import load_train_config  # noqa: E402
+from edgemtl.errors import ConfigError
+from edgemtl.train.config import load_train_config
 
 GOOD = 'name = "n"\ndata = "d.toml"\nsize_hw = [64, 96]\nimages = 10\n'
 

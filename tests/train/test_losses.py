@@ -9,13 +9,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from shapes_set import Shapes  # noqa: E402
+
 from edgemtl.nn.heads import anchor_points  # noqa: E402
 from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig  # noqa: E402
 from edgemtl.train.balance import make_balance  # noqa: E402
 from edgemtl.train.batches import Batch, BatchMaker  # noqa: E402
 from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
 from edgemtl.train.losses import class_weight, compute_losses, contrastive  # noqa: E402
-from shapes_set import Shapes  # noqa: E402
 
 SMALL = NetworkConfig(backbone_width=0.35, neck_width=16, embedding_dim=8, embedding_hidden=16)
 CONFIG = TrainConfig(name="t", data=Path("d"), size_hw=(64, 96), images=8, batch=4, network=SMALL)
