@@ -180,7 +180,7 @@ def _tidy(model: onnx.ModelProto, manifest: Manifest) -> None:
     kept = [t for t in graph.initializer if t.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-    shape = ["N", 3, *manifest.input.size_hw]
+    shape: list[str | int | None] = ["N", 3, *manifest.input.size_hw]
     del graph.input[:], graph.output[:]
     graph.input.append(helper.make_tensor_value_info("images", TensorProto.INT8, shape))
     kinds = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32}
@@ -221,7 +221,8 @@ def _pictures(manifest: Manifest) -> NDArray[np.int8]:
     coarse = rng.integers(-128, 128, (_PARITY_IMAGES, 3, h // 16, w // 16))
     fine = rng.integers(-24, 25, (_PARITY_IMAGES, 3, h, w))
     smooth = np.kron(coarse, np.ones((16, 16), np.int64))
-    return np.clip(smooth + fine, -128, 127).astype(np.int8)
+    levels: NDArray[np.int8] = np.clip(smooth + fine, -128, 127).astype(np.int8)
+    return levels
 
 
 def _differences(

@@ -50,7 +50,8 @@ def _load(path: Path) -> dict[str, list[Any]]:
     for key in ("images", "annotations", "categories"):
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
             raise DataError(f"{path}: no list '{key}'", hint)
-    return document
+    lists: dict[str, list[Any]] = document
+    return lists
 
 
 def _categories(entries: list[Any], path: Path) -> dict[int, str]:

@@ -84,7 +84,7 @@ def ground(scene: str, size_hw: tuple[int, int], rng: np.random.Generator) -> U8
 
 def _palette(
     scene: str, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     sky, land = {
         "day": ((225, 190, 140), (95, 150, 120)),
         "dusk": ((120, 120, 210), (70, 85, 120)),

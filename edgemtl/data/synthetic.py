@@ -119,15 +119,16 @@ class SyntheticWorld(DataSet):
         picture = cv2.LUT(picture, clip.light).astype(np.uint8, copy=False)
         ny, nx = (37 * index) % _NOISE_SIDE, (61 * index) % _NOISE_SIDE
         noise = clip.noise[ny : ny + h, nx : nx + w]
-        return np.clip(picture + noise[..., None], 0, 255).astype(np.uint8)
+        lit: U8 = np.clip(picture + noise[..., None], 0, 255).astype(np.uint8)
+        return lit
 
     def truth(self, index: int) -> Truth:
         clip, places, _ = self._at(index)
         visible = _visible(places, self.size_hw)
         h, w = self.size_hw
         keep = visible >= MIN_TRACE
-        boxes = np.array([p.box for p in places], np.float64).reshape(-1, 4)
-        boxes = np.clip(boxes, 0, [w, h, w, h]).astype(np.float32)
+        whole = np.array([p.box for p in places], np.float64).reshape(-1, 4)
+        boxes = np.clip(whole, 0, [w, h, w, h]).astype(np.float32)
         return Truth(
             boxes[keep],
             np.array([t.shape for t in clip.things], np.int32)[keep],
@@ -212,7 +213,7 @@ def _visible(places: list[Stamp], size_hw: tuple[int, int]) -> NDArray[np.float6
     whole = np.ones(len(places))
     for k, place in enumerate(places, start=1):
         solid = place.mask > 127
-        whole[k - 1] = max(1, np.count_nonzero(solid))
+        whole[k - 1] = max(1, int(np.count_nonzero(solid)))
         y1, x1 = max(0, place.top), max(0, place.left)
         y2 = min(size_hw[0], place.top + solid.shape[0])
         x2 = min(size_hw[1], place.left + solid.shape[1])

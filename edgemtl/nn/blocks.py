@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -53,7 +55,8 @@ class InvertedResidual(nn.Module):
 
 
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    fused: nn.Conv2d = torch.nn.utils.fusion.fuse_conv_bn_eval(conv, norm)  # type: ignore[type-var]
+    fuse: Any = torch.nn.utils.fusion.fuse_conv_bn_eval  # its type changes from torch to torch
+    fused: nn.Conv2d = fuse(conv, norm)
     return fused
 
 

@@ -125,8 +125,8 @@ class _Run:
         self.manifest = build_manifest(config, mix)
         shape = _with_embedding(config.network, self.manifest.embedding_dim)
         n_scenes = len(self.manifest.image_classes)
-        network = MultiTaskNetwork(shape, len(self.manifest.classes), n_scenes)
-        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network: Any = MultiTaskNetwork(shape, len(self.manifest.classes), n_scenes)
+        self.network: MultiTaskNetwork = network.to(self.device, memory_format=torch.channels_last)
         self.average = WeightAverage(self.network, config.optimiser.average)
         self.balance = make_balance(config.loss, self.network)
         extra = self.balance.parameters()
