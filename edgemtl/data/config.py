@@ -124,7 +124,8 @@ def _parse(path: Path) -> _File:
     try:
         return _File.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a key that is missing is often one that was misspelt, so unknown ones are told first
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             owner = _File if len(first["loc"]) == 1 else _Set

@@ -137,7 +137,8 @@ def _resolve(path: Path, key: str, value: Path) -> Path:
 
 
 def _explain(path: Path, error: ValidationError) -> ConfigError:
-    first = error.errors()[0]
+    # a key that is missing is often one that was misspelt, so unknown ones are told first
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         owner: type[BaseModel] = TrainConfig

@@ -23,7 +23,7 @@ def model(tmp_path: Path) -> Path:
     """A network of random weights that has the synthetic world's classes."""
     world = SyntheticWorld(1, 1, 2)
     return write_tiny(
-        tmp_path / "tiny.onnx",
+        tmp_path / "toy.onnx",
         size_hw=(64, 128), classes=world.classes, image_classes=world.image_classes,
     )  # fmt: skip
 
@@ -31,7 +31,9 @@ def model(tmp_path: Path) -> Path:
 def test_demo_leaves_everything_it_names(tmp_path: Path, model: Path) -> None:
     folder = tmp_path / "made" / "demo"
     said: list[str] = []
-    options = DemoOptions(model=model, frames=12, calibration_images=6, calibration_clips=2)
+    options = DemoOptions(
+        model=model, clips=2, frames_per_clip=6, calibration_clips=2, calibration_images_per_clip=3
+    )
     report = run_demo(folder, said.append, options)
     assert len(said) == 4
     for line in report.text().splitlines():
@@ -109,7 +111,8 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_toy_does_its_job_in_both_precisions(tmp_path: Path) -> None:
     """Far below what the README reports, far above chance: catches a broken chain."""
-    report = run_demo(tmp_path, lambda _: None, DemoOptions(frames=100, calibration_images=32))
+    options = DemoOptions(frames_per_clip=30, calibration_clips=8, calibration_images_per_clip=4)
+    report = run_demo(tmp_path, lambda _: None, options)
     for result in report.to_dict()["results"].values():
         assert result["map50"] > 0.5
         assert result["top1"] > 0.6
