@@ -160,6 +160,8 @@ class _Run:
 
     def _step(self, batch: Batch) -> None:
         self._set_rate()
+        # dropout of step n depends on n alone, so that a resumed run goes on as if never stopped
+        torch.manual_seed(self.config.seed + 1_000_003 * (self.step + 1))
         with self._autocast():
             outputs = self.network(batch.images)
         losses = compute_losses(self.network, outputs, batch, self.config.loss)

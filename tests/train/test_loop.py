@@ -1,0 +1,142 @@
+"""Whole runs in small: they learn, they resume to the same result, they refuse to lose anything."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from shapes_set import Shapes  # noqa: E402
+
+from edgemtl.data.config import DataMix  # noqa: E402
+from edgemtl.errors import ConfigError, OutputError  # noqa: E402
+from edgemtl.nn.checkpoint import load_network, read_checkpoint  # noqa: E402
+from edgemtl.train import loop  # noqa: E402
+from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
+from edgemtl.train.judge import judge  # noqa: E402
+from edgemtl.train.loop import rate_at, run_training  # noqa: E402
+
+STILL = {
+    "scale": (0.9, 1.1), "shift": 0.05, "flip": 0.0, "gain": 0.0, "bias": 0.0, "saturation": 0.0,
+}  # fmt: skip
+SMALL = {
+    "backbone_width": 0.35, "neck_width": 24, "embedding_dim": 8, "embedding_hidden": 16,
+    "image_hidden": 32,
+}  # fmt: skip
+
+
+def config(steps: int, **changes: object) -> TrainConfig:
+    """A run of ``steps`` steps on the flat shapes."""
+    values: dict[str, object] = {
+        "name": "small", "data": Path("shapes.toml"), "size_hw": (64, 96), "images": 4 * steps,
+        "batch": 4, "network": SMALL, "augment": STILL, "validate": {"every": 8},
+        "optimiser": {"rate": 5e-3, "backbone_rate": 1.0, "average": 0.9},
+    }  # fmt: skip
+    return TrainConfig.model_validate({**values, **changes})
+
+
+@pytest.fixture(autouse=True)
+def shapes(monkeypatch: pytest.MonkeyPatch) -> DataMix:
+    """Every data file means the flat shapes."""
+    data = Shapes(12)
+    mix = DataMix(data.classes, data.image_classes, (data,))
+    monkeypatch.setattr(loop, "load_data", lambda path, split, root: mix)
+    return mix
+
+
+def test_a_run_learns_every_task_and_leaves_its_files(tmp_path: Path, shapes: DataMix) -> None:
+    best = run_training(config(90, validate={"every": 180}), out=tmp_path / "run")
+    assert {p.name for p in best.parent.iterdir()} == {
+        "best.safetensors", "last.safetensors", "log.jsonl",
+    }  # fmt: skip
+    network, manifest = load_network(best)
+    assert manifest.tasks == ("detect", "classify", "embed")
+    parts = judge(network, manifest, shapes, None).parts
+    assert parts["shapes.map50"] > 0.95
+    assert parts["shapes.top1"] > 0.95
+    lines = (best.parent / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert [e["images"] for e in entries if "loss" in e] == [200]
+    assert [e["step"] for e in entries if "score" in e] == [45, 90]
+
+
+@pytest.mark.parametrize("balance", ["fixed", "uncertainty"])
+def test_an_interrupted_run_resumes_to_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, balance: str
+) -> None:
+    wanted = config(6, loss=LossConfig(balance=balance))
+    run_training(wanted, out=tmp_path / "whole")
+    step = loop._Run._step
+
+    def stop_after_three(run: loop._Run, batch: object) -> None:
+        if run.step == 3:
+            raise KeyboardInterrupt
+        step(run, batch)
+
+    monkeypatch.setattr(loop._Run, "_step", stop_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(wanted, out=tmp_path / "parts")
+    assert (tmp_path / "parts" / "last.safetensors").is_file()
+    monkeypatch.setattr(loop._Run, "_step", step)
+    run_training(wanted, out=tmp_path / "parts", resume=True)
+    whole, _ = read_checkpoint(tmp_path / "whole" / "last.safetensors")
+    parts, _ = read_checkpoint(tmp_path / "parts" / "last.safetensors")
+    assert set(whole) == set(parts)
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    run_training(config(1), out=tmp_path)
+    before = (tmp_path / "best.safetensors").read_bytes()
+    with pytest.raises(OutputError, match="holds a run already"):
+        run_training(config(2), out=tmp_path)
+    assert (tmp_path / "best.safetensors").read_bytes() == before
+
+
+def test_what_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="resume"):
+        run_training(config(1), out=tmp_path / "nothing", resume=True)
+    run_training(config(1), out=tmp_path / "run")
+    wider = config(2, network={**SMALL, "neck_width": 32})
+    with pytest.raises(ConfigError, match="another network"):
+        run_training(wider, out=tmp_path / "run", resume=True)
+
+
+def test_an_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(OutputError, match="cannot make"):
+        run_training(config(1), out=tmp_path / "file" / "run")
+
+
+def test_a_bad_batch_changes_no_weight(tmp_path: Path, shapes: DataMix) -> None:
+    run = loop._Run(config(2), shapes, tmp_path)
+    run.network.train()
+    before = [p.detach().clone() for p in run.network.parameters()]
+    batch = run.maker.batch(0)
+    batch.images.fill_(float("nan"))
+    run._step(batch)
+    assert run.step == 1
+    for old, new in zip(before, run.network.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_the_rate_warms_up_and_falls() -> None:
+    optimiser = config(1).optimiser.model_copy(update={"warmup": 0.1})
+    rates = [rate_at(step, 100, optimiser) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (k + 1) for k in range(10)])
+    assert rates[10] == 1.0
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert rates[55] == pytest.approx(0.505, abs=1e-3)
+    assert rates[-1] == pytest.approx(0.01, abs=1e-3)
+
+
+def test_only_labelled_tasks_get_an_output() -> None:
+    data = Shapes(4)
+    data.tasks = frozenset(("detect",))
+    manifest = loop.build_manifest(config(1), DataMix(data.classes, data.image_classes, (data,)))
+    assert manifest.tasks == ("detect",)
