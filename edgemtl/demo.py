@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,4 +224,14 @@ def _annotate(clip: Path, results: Sequence[FrameResult], model: Path, path: Pat
     _, manifest = load_model(model)
     with closing(open_source(str(clip))) as source, closing(VideoSink(path, FPS, manifest)) as sink:
         for frame, result in track(zip(source, results, strict=True), "drawing", len(results)):
-            sink.write(frame, result)
+            sink.write(frame, _shown(result, manifest.min_score))
+
+
+def _shown(result: FrameResult, min_score: float) -> FrameResult:
+    """What a viewer wants to see: all tracks, and sure detections that no track took."""
+    import numpy as np
+
+    free = result.detections.scores >= min_score
+    free[result.tracks.det_index[result.tracks.det_index >= 0]] = False
+    alone = replace(result.tracks, det_index=np.full_like(result.tracks.det_index, -1))
+    return replace(result, detections=result.detections.where(free), tracks=alone)
