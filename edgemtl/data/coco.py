@@ -21,7 +21,7 @@ def read_coco(spec: SetSpec, images: Path, annotations: Path, log: ProblemLog) -
     Raises DataError if the file as a whole cannot be used, or no image is left.
     """
     document = _load(annotations)
-    categories = _categories(document["categories"], annotations)
+    categories = _categories(document["categories"], annotations, log)
     store = open_store(images)
     available: list[Task] = ["detect"]
     if spec.scene == "largest_box":
@@ -30,8 +30,8 @@ def read_coco(spec: SetSpec, images: Path, annotations: Path, log: ProblemLog) -
     entries = _images(document["images"], annotations, log)
     boxes = _boxes(document["annotations"], categories, set(entries), annotations, log)
     items = []
-    for image_id, name in entries.items():
-        size = picture_size(store, name, log)
+    for image_id, (name, declared_hw) in entries.items():
+        size = picture_size(store, name, log, declared_hw)
         if size is not None:
             items.append((name, builder.truth(boxes[image_id], size)))
     return ImageSet(spec, store, items, builder)
@@ -40,13 +40,15 @@ def read_coco(spec: SetSpec, images: Path, annotations: Path, log: ProblemLog) -
 def _load(path: Path) -> dict[str, list[Any]]:
     hint = "annotations must be a COCO JSON file with images, annotations and categories"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}", "check the path") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text", hint) from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg})", hint) from error
+    except (RecursionError, ValueError) as error:  # nested too deep, a number too long
+        raise DataError(f"{path}: not JSON that can be read ({error})", hint) from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
             raise DataError(f"{path}: no list '{key}'", hint)
@@ -54,31 +56,51 @@ def _load(path: Path) -> dict[str, list[Any]]:
     return lists
 
 
-def _categories(entries: list[Any], path: Path) -> dict[int, str]:
-    try:
-        return {int(c["id"]): str(c["name"]) for c in entries}
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: a category without id and name", "repair the file") from error
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
+"""What comes of reading numbers where the file has something else; infinity is no integer."""
 
 
-def _images(entries: list[Any], path: Path, log: ProblemLog) -> dict[int, str]:
-    """File name by image id."""
+def _categories(entries: list[Any], path: Path, log: ProblemLog) -> dict[int, str]:
     names: dict[int, str] = {}
+    try:
+        for position, entry in enumerate(entries):
+            number, name = int(entry["id"]), str(entry["name"])
+            if names.setdefault(number, name) != name:
+                log.add(path, None, f"categories[{position}]: duplicate category id {number}")
+    except _MALFORMED as error:
+        raise DataError(f"{path}: a category without id and name", "repair the file") from error
+    return names
+
+
+def _declared_hw(entry: dict[str, Any]) -> tuple[int, int] | None:
+    """The size that the file gives; some tools leave it out or write 0."""
+    height, width = entry.get("height"), entry.get("width")
+    if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
+        return height, width
+    return None
+
+
+def _images(
+    entries: list[Any], path: Path, log: ProblemLog
+) -> dict[int, tuple[str, tuple[int, int] | None]]:
+    """File name and declared (height, width) by image id."""
+    images: dict[int, tuple[str, tuple[int, int] | None]] = {}
     seen: set[str] = set()
     for position, entry in enumerate(entries):
         try:
             image_id, name = int(entry["id"]), str(entry["file_name"])
-        except (KeyError, TypeError, ValueError):
+            declared_hw = _declared_hw(entry)
+        except _MALFORMED:
             log.add(path, None, f"images[{position}] has no id or file_name")
             continue
-        if image_id in names:
+        if image_id in images:
             log.add(path, None, f"images[{position}]: duplicate image id {image_id}")
         elif name in seen:
             log.add(path, None, f"images[{position}]: duplicate file_name '{name}'")
         else:
-            names[image_id] = name
+            images[image_id] = (name, declared_hw)
             seen.add(name)
-    return names
+    return images
 
 
 def _boxes(
@@ -93,7 +115,7 @@ def _boxes(
             number = int(entry.get("id", -1 - position))
             image_id, category = int(entry["image_id"]), int(entry["category_id"])
             left, top, width, height = (float(v) for v in entry["bbox"])
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except _MALFORMED:
             log.add(path, None, f"{what} has no image_id, category_id or bbox of four numbers")
             continue
         if number in seen:

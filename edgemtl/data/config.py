@@ -6,9 +6,16 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from edgemtl.data.base import DataSet, Task
 from edgemtl.data.problems import OnError, Problem, ProblemLog
@@ -22,7 +29,19 @@ else:
 
 ROOT_VARIABLE = "EDGEMTL_DATA"
 Split = Literal["train", "val"]
+_Side = Annotated[int, Field(ge=1, le=8192)]
 
+_FILES = ("labels", "rename", "tasks", "scene")
+_TAKES: dict[str, tuple[str, ...]] = {
+    "coco": (*_FILES, "images", "annotations"),
+    "yolo": (*_FILES, "images", "annotations", "names"),
+    "voc": (*_FILES, "images", "annotations", "image_list"),
+    "mot": ("labels", "rename", "tasks", "images", "annotations", "video", "class_name", "frames",
+            "fps"),
+    "folder": ("rename", "tasks", "images"),
+    "synthetic": ("seed", "clips", "frames_per_clip", "size_hw", "fps"),
+}  # fmt: skip
+"""Keys beside name, format and weight: one that a format would not look at is an error."""
 _NEEDS: dict[str, tuple[str, ...]] = {
     "coco": ("images", "annotations"),
     "yolo": ("images", "annotations", "names"),
@@ -42,7 +61,7 @@ class _Set(BaseModel):
     rename: dict[str, str] = Field(default_factory=dict)
     tasks: tuple[Task, ...] | None = None
     scene: SceneRule = "none"
-    weight: float = Field(default=1.0, ge=0)
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     images: str | None = None
     annotations: str | None = None
     video: str | None = None
@@ -50,17 +69,25 @@ class _Set(BaseModel):
     image_list: str | None = Field(default=None, description="voc: file with one name a line")
     class_name: str = Field(default="person", description="mot: what the objects are")
     frames: tuple[int, int] | None = Field(default=None, description="mot: first and last, from 1")
-    fps: float | None = Field(default=None, gt=0)
-    seed: int | None = None
+    fps: float | None = Field(default=None, gt=0, lt=1000)
+    seed: int | None = Field(default=None, ge=0)
     clips: int | None = Field(default=None, ge=1)
     frames_per_clip: int | None = Field(default=None, ge=1)
-    size_hw: tuple[int, int] = (270, 480)
+    size_hw: tuple[_Side, _Side] = (270, 480)
 
     @model_validator(mode="after")
     def _complete(self) -> _Set:
         missing = [key for key in _NEEDS[self.format] if getattr(self, key) is None]
         if missing:
             raise ValueError(f"format '{self.format}' needs '{missing[0]}'")
+        taken = ("name", "format", "weight", *_TAKES[self.format])
+        unused = sorted(self.model_fields_set - set(taken))
+        if unused:
+            raise ValueError(f"format '{self.format}' does not use '{unused[0]}'")
+        if self.format == "mot" and (self.video is None) == (self.images is None):
+            raise ValueError("format 'mot' needs either 'video' or 'images'")
+        if self.frames is not None and not 1 <= self.frames[0] <= self.frames[1]:
+            raise ValueError(f"frames = {list(self.frames)}: first and last, which count from 1")
         return self
 
 
@@ -73,6 +100,15 @@ class _File(BaseModel):
     on_error: OnError = "skip"
     train: tuple[_Set, ...] = ()
     val: tuple[_Set, ...] = ()
+
+    @field_validator("classes", "image_classes")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        folded = [name.casefold() for name in names]
+        twice = [n for n, f in zip(names, folded, strict=True) if folded.count(f) > 1]
+        if twice:
+            raise ValueError(f"'{twice[0]}' is there twice; names differ by more than case")
+        return names
 
 
 @dataclass(frozen=True)
@@ -98,8 +134,11 @@ def load_data(path: Path, split: Split, root: Path | None = None) -> DataMix:
     if not sets:
         raise ConfigError(f"data: '{path}' has no [[{split}]]", f"add a [[{split}]] section")
     named = [one.name for one in sets]
-    if len(set(named)) < len(named):
-        raise ConfigError(f"data: '{path}': two [[{split}]] sets have the same name")
+    twice = [name for name in named if named.count(name) > 1]
+    if twice:
+        raise ConfigError(
+            f"data: '{path}': two [[{split}]] sets are called '{twice[0]}'", "rename one of them"
+        )
     base = _base(path, file, root)
     log = ProblemLog()
     made = tuple(_open(one, file, base, log) for one in sets)

@@ -49,6 +49,7 @@ class TruthBuilder:
         amodal: bool = False,
     ) -> None:
         self.spec, self.log, self.amodal = spec, log, amodal
+        self.first_problem = len(log.problems)
         self.tasks = spec.tasks_of(available)
         self.labelled = spec.labelled(known)
         if "detect" not in self.tasks and "embed" not in self.tasks:
@@ -74,8 +75,8 @@ class TruthBuilder:
         embed = "embed" in self.tasks
         ids = [box.identity if embed else UNKNOWN for box, _, _ in kept]
         scene = self.spec.scene_label(areas[~ignore], labels[~ignore])
-        if "classify" not in self.tasks:
-            scene = UNKNOWN
+        if "classify" not in self.tasks or (ignore.any() and ignore.all()):
+            scene = UNKNOWN  # a picture of nothing but a crowd is not one of nothing
         if not self.labelled.any():
             return empty_truth(scene)
         return Truth(corners, labels, np.array(ids, np.int64), ignore, scene)
@@ -116,8 +117,15 @@ def empty_truth(scene: int = UNKNOWN) -> Truth:
     )
 
 
-def picture_size(store: Store, name: str, log: ProblemLog) -> tuple[int, int] | None:
-    """(height, width) of a whole picture; None, and a note in the log, if it cannot be used."""
+def picture_size(
+    store: Store, name: str, log: ProblemLog, declared_hw: tuple[int, int] | None = None
+) -> tuple[int, int] | None:
+    """(height, width) of a whole picture; None, and a note in the log, if it cannot be used.
+
+    ``declared_hw``: the size that its annotation was made for. Boxes of a picture that was resized
+    since, or that is stored turned (pixels are taken as stored, whatever an orientation tag says),
+    would lie somewhere else.
+    """
     if not store.has(name):
         log.add(store.label(name), None, "missing image")
         return None
@@ -130,6 +138,10 @@ def picture_size(store: Store, name: str, log: ProblemLog) -> tuple[int, int] | 
     size = None if reason else size_of(data)
     if size is None:
         log.add(store.label(name), None, reason or "not a picture that OpenCV can read")
+    elif declared_hw is not None and size != declared_hw:
+        made, stored = (f"{width}x{height}" for height, width in (declared_hw, size))
+        log.add(store.label(name), None, f"annotated as a picture of {made}, it is {stored}")
+        return None
     return size
 
 
@@ -144,9 +156,11 @@ class ImageSet(DataSet):
         builder: TruthBuilder,
     ) -> None:
         if not items:
+            problems = builder.log.problems[builder.first_problem :]
             raise DataError(
-                f"data set '{spec.name}' has no images in '{store.where}'",
-                "check the paths in the data file; on_error says what happens to broken files",
+                f"data set '{spec.name}' has no images in '{store.where}' that can be used"
+                + (f"; the last problem: {problems[-1]}" if problems else ""),
+                "check the paths in the data file",
             )
         self.name, self.weight = spec.name, spec.weight
         self.classes, self.image_classes = spec.classes, spec.image_classes

@@ -26,6 +26,8 @@ from edgemtl.records import U8
 _PEDESTRIAN = 1
 _PERSON_LIKE = frozenset({2, 7, 8, 12})
 """MOT16 classes: person on vehicle, static person, distractor, reflection."""
+_LARGEST = 2**53
+"""Beyond this, a number read as a float is no longer the one in the text."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ def read_mot(spec: SetSpec, files: MotFiles, log: ProblemLog) -> MotSet:
     boxes = parse_mot(files.annotations, files.class_name, log)
     reader = _open_video if files.video is not None else _open_folder
     frames = reader(files, log)
-    last = frames.first + len(frames.sizes) - 1
-    wanted = files.frames or (frames.first, last)
+    last = max(frames.sizes)
+    first_wanted, last_wanted = files.frames or (1, max(boxes, default=0))
     for number in sorted(boxes):
-        if number > last and wanted[0] <= number <= wanted[1]:
+        if first_wanted <= number <= last_wanted and not frames.first <= number <= last:
             log.add(files.annotations, boxes[number][0].line, f"frame {number} does not exist")
     truths = []
     for number, size in frames.sizes.items():
@@ -95,23 +97,33 @@ def _open_folder(files: MotFiles, log: ProblemLog) -> _Frames:
         stem = Path(name).stem
         if not stem.isdecimal():
             log.add(store.label(name), None, "frame file whose name is not a number")
+        elif int(stem) < 1:
+            log.add(store.label(name), None, "frame 0; frames count from 1, as the text does")
         elif int(stem) in numbered:
             log.add(store.label(name), None, f"duplicate frame {int(stem)}")
         else:
             numbered[int(stem)] = name
     first, last = files.frames or (min(numbered, default=1), max(numbered, default=0))
     sizes = {}
-    for number in range(first, last + 1):
-        if number not in numbered:
-            log.add(files.images, None, f"missing image of frame {number}")
-            continue
+    expected = first
+    for number in sorted(n for n in numbered if first <= n <= last):
+        _tell_missing(files.images, expected, number - 1, log)
+        expected = number + 1
         size = picture_size(store, numbered[number], log)
         if size is not None:
             sizes[number] = size
+    _tell_missing(files.images, expected, last, log)
     if not sizes:
         raise DataError(f"{files.images}: no images of frames {first} to {last}", _RANGE)
     fps = files.fps or _seqinfo_fps(files.annotations.parent.parent / "seqinfo.ini") or 25.0
     return _Frames(store.where, sizes, first, fps, None, store, numbered)
+
+
+def _tell_missing(folder: Path, first: int, last: int, log: ProblemLog) -> None:
+    if first == last:
+        log.add(folder, None, f"missing image of frame {first}")
+    elif first < last:
+        log.add(folder, None, f"missing images of frames {first} to {last}")
 
 
 _RANGE = "check frames = [first, last], which count from 1"
@@ -121,15 +133,16 @@ def _seqinfo_fps(path: Path) -> float | None:
     parser = configparser.ConfigParser()
     try:
         parser.read(path, encoding="utf-8")
-        return parser.getfloat("Sequence", "frameRate")
+        fps = parser.getfloat("Sequence", "frameRate")
     except (configparser.Error, UnicodeDecodeError, ValueError):
         return None
+    return fps if 0 < fps < 1000 else None
 
 
 def parse_mot(path: Path, class_name: str, log: ProblemLog) -> dict[int, list[RawBox]]:
     """Raw boxes by frame number (from 1). Raises DataError if the file cannot be read as text."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}", "check the path") from error
     except UnicodeDecodeError as error:
@@ -145,7 +158,8 @@ def parse_mot(path: Path, class_name: str, log: ProblemLog) -> dict[int, list[Ra
             values = [float(v) for v in line.split(",")]
             frame, identity = _whole(values[0]), _whole(values[1])
             left, top, width, height = values[2:6]
-        except (ValueError, IndexError):
+            ignore = _ignored(values)
+        except (ValueError, IndexError, OverflowError):  # infinity is no integer
             log.add(path, number, f"expected frame,id,left,top,width,height,..., got '{line[:60]}'")
             continue
         if frame < 1 or identity < 0:
@@ -154,7 +168,6 @@ def parse_mot(path: Path, class_name: str, log: ProblemLog) -> dict[int, list[Ra
             log.add(path, number, f"duplicate id {identity} in frame {frame}")
         else:
             seen.add((frame, identity))
-            ignore = _ignored(values)
             if ignore is not None:
                 corners = (left, top, left + width, top + height)
                 boxes[frame].append(
@@ -164,7 +177,7 @@ def parse_mot(path: Path, class_name: str, log: ProblemLog) -> dict[int, list[Ra
 
 
 def _whole(value: float) -> int:
-    if value != int(value):
+    if value != int(value) or abs(value) > _LARGEST:
         raise ValueError(f"{value} is not a whole number")
     return int(value)
 
@@ -172,7 +185,7 @@ def _whole(value: float) -> int:
 def _ignored(values: list[float]) -> bool | None:
     """Whether a line is an ignored region; None for a class that is not a person at all."""
     conf = values[6] if len(values) > 6 else 1.0
-    kind = int(values[7]) if len(values) == 9 else -1
+    kind = _whole(values[7]) if len(values) == 9 else -1
     if kind in _PERSON_LIKE:
         return True
     if kind > 0 and kind != _PEDESTRIAN:

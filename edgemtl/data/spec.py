@@ -44,6 +44,17 @@ class SetSpec:
     tasks: tuple[Task, ...] | None = None
     weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError if ``rename`` leads to a name that the mix does not have."""
+        for old, new in self.rename.items():
+            if _position(new, self.classes) is None and _position(new, self.image_classes) is None:
+                raise ConfigError(
+                    f"data set '{self.name}': rename maps '{old}' to '{new}', which is no class "
+                    f"of the mix ({[*self.classes, *self.image_classes]})",
+                    'rename = { the_files_name = "the_mixs_name" }; a class that the mix does '
+                    "not have needs no entry",
+                )
+
     def _renamed(self, name: str) -> str:
         folded = {old.casefold(): new for old, new in self.rename.items()}
         return folded.get(name.casefold(), name)

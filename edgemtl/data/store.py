@@ -19,6 +19,8 @@ from edgemtl.records import U8
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _REPAIR = "replace or remove the file"
+_ZIP_ERRORS = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What an archive raises that is damaged, encrypted, or packed in a way Python does not know."""
 
 
 class Store(ABC):
@@ -27,8 +29,8 @@ class Store(ABC):
     where: str
 
     @abstractmethod
-    def names(self) -> list[str]:
-        """All pictures by relative name with '/', sorted."""
+    def names(self, suffixes: frozenset[str] = SUFFIXES) -> list[str]:
+        """All files with these suffixes (in lower case) by relative name with '/', sorted."""
 
     @abstractmethod
     def has(self, name: str) -> bool:
@@ -52,16 +54,17 @@ class FolderStore(Store):
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise DataError(f"image folder '{folder}' does not exist", "check the path")
+            what = "is no folder and no .zip" if folder.exists() else "does not exist"
+            raise DataError(f"folder '{folder}' {what}", "check the path")
         self.folder = folder
         self.where = str(folder)
 
-    def names(self) -> list[str]:
-        paths = (p for p in self.folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-        return sorted(p.relative_to(self.folder).as_posix() for p in paths)
+    def names(self, suffixes: frozenset[str] = SUFFIXES) -> list[str]:
+        paths = (p for p in self.folder.rglob("*") if p.suffix.lower() in suffixes)
+        return sorted(p.relative_to(self.folder).as_posix() for p in paths if not p.is_dir())
 
     def has(self, name: str) -> bool:
-        return (self.folder / name).is_file()
+        return os.path.isfile(self.folder / name)  # pathlib's raises for names that are too long
 
     def read(self, name: str) -> bytes:
         try:
@@ -86,12 +89,12 @@ class ZipStore(Store):
             self._zip = zipfile.ZipFile(self.path)
         except OSError as error:
             raise DataError(f"{self.path}: {error.strerror}", "check the path") from error
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise DataError(f"{self.path}: not a zip file ({error})", _REPAIR) from error
         self._owner = os.getpid()
 
-    def names(self) -> list[str]:
-        wanted = (n for n in self._names if os.path.splitext(n)[1].lower() in SUFFIXES)
+    def names(self, suffixes: frozenset[str] = SUFFIXES) -> list[str]:
+        wanted = (n for n in self._names if os.path.splitext(n)[1].lower() in suffixes)
         return sorted(n for n in wanted if not n.startswith("__MACOSX/"))
 
     def has(self, name: str) -> bool:
@@ -105,7 +108,7 @@ class ZipStore(Store):
                 return self._zip.read(name)
             except KeyError as error:
                 raise DataError(f"{self.label(name)}: not in the archive", _REPAIR) from error
-            except (OSError, zipfile.BadZipFile, zlib.error) as error:
+            except _ZIP_ERRORS as error:
                 raise DataError(f"{self.label(name)}: {error}", _REPAIR) from error
 
 
@@ -123,8 +126,18 @@ def broken(data: bytes) -> str | None:
         # Scan data cannot hold FF D9 (FF is stuffed), so a last FF D9 behind it is the end marker.
         return None if 0 <= scan < data.rfind(b"\xff\xd9") else "truncated JPEG"
     if data.startswith(_PNG):
-        return None if b"IEND" in data[-64:] else "truncated PNG"
+        return None if _png_ends(data) else "truncated PNG"
     return None
+
+
+def _png_ends(data: bytes) -> bool:
+    """Whether the chain of chunks (length, name, content, checksum) arrives at the last one."""
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False
 
 
 def _jpeg_segments(data: bytes) -> list[tuple[int, int]]:
@@ -149,7 +162,14 @@ def _jpeg_scan(data: bytes) -> int:
 
 def size_of(data: bytes) -> tuple[int, int] | None:
     """(height, width) from a JPEG's or PNG's header, by decoding for other formats; None if bad."""
-    if data.startswith(_PNG) and len(data) >= 24:
+    size = _stored_size(data)
+    return size if size is not None and min(size) > 0 else None
+
+
+def _stored_size(data: bytes) -> tuple[int, int] | None:
+    if data.startswith(_PNG):
+        if data[12:16] != b"IHDR" or len(data) < 24:
+            return None
         width, height = struct.unpack(">II", data[16:24])
         return int(height), int(width)
     if data.startswith(_JPEG):

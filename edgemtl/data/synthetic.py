@@ -159,10 +159,7 @@ class SyntheticWorld(DataSet):
         scene = int(rng.integers(len(SCENES)))
         h, w = self.size_hw
         count = int(rng.integers(4, 9))
-        things = [
-            _thing(rng, number * _IDS_PER_CLIP + k, self.size_hw, self._length / self.fps)
-            for k in range(count)
-        ]
+        things = [_thing(rng, number * _IDS_PER_CLIP + k, self.size_hw) for k in range(count)]
         things.sort(key=lambda thing: thing.half[1])  # the large ones are near
         strength = {"day": 3.0, "dusk": 5.0, "night": 9.0, "fog": 4.0}[SCENES[scene]]
         noise = rng.normal(0, strength, (h + _NOISE_SIDE, w + _NOISE_SIDE))
@@ -176,9 +173,7 @@ class SyntheticWorld(DataSet):
         )
 
 
-def _thing(
-    rng: np.random.Generator, identity: int, size_hw: tuple[int, int], seconds: float
-) -> _Thing:
+def _thing(rng: np.random.Generator, identity: int, size_hw: tuple[int, int]) -> _Thing:
     """Half of the objects stay inside, the others swing beyond the frame and come back."""
     h, w = size_hw
     unit = h / 270

@@ -1,7 +1,8 @@
 """Random access to the frames of a video file: decoded once, in order, and kept in memory.
 
 Seeking in a video is off by some frames for many codecs, so frames are never sought. They are
-kept as PNG (exact) where all of them fit the memory budget, else as JPEG of quality 95.
+kept as PNG (exact) where all of them fit the memory budget, else as JPEG of quality 95 (all of
+them, so that no frame of a video is of another quality than its neighbours).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from edgemtl.errors import DataError
 from edgemtl.records import U8
 
 BUDGET_BYTES = 1 << 30
+_EXACT = (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1])
+_SMALL = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95])
 _HINT = "give a video file that OpenCV can read, or a folder of its frames"
 
 
@@ -95,7 +98,12 @@ class VideoFrames:
             raise IndexError(f"frame {index} of {len(self)}")
         with self._lock:
             if self._frames is None:
-                self._frames = self._load()
+                self._frames = self._load(*_EXACT) or self._load(*_SMALL)
+            if self._frames is None:
+                raise DataError(
+                    f"{self.path}: {len(self)} frames do not fit {self.budget >> 20} MiB of memory",
+                    "extract the frames to a folder and name it with images = ...",
+                )
         packed = np.frombuffer(self._frames[index], np.uint8)
         frame = cv2.imdecode(packed, cv2.IMREAD_COLOR)
         if frame is None:
@@ -104,23 +112,20 @@ class VideoFrames:
             )
         return frame.astype(np.uint8, copy=False)
 
-    def _load(self) -> list[bytes]:
+    def _load(self, suffix: str, flags: list[int]) -> list[bytes] | None:
+        """The frames packed; None as soon as they are seen not to fit the budget."""
         packed: list[bytes] = []
-        suffix, flags = ".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]
+        total = 0
         for number, frame in enumerate(iterate_frames(self.path)):
             if number >= self.stop:
                 break
             if number < self.start or (number - self.start) % self.step:
                 continue
-            done, data = cv2.imencode(suffix, frame, flags)
-            if not packed and len(data) * len(self) > self.budget:
-                suffix, flags = ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95]
-                done, data = cv2.imencode(suffix, frame, flags)
-            if not done or len(data) * len(self) > self.budget:
-                raise DataError(
-                    f"{self.path}: {len(self)} frames do not fit {self.budget >> 20} MiB of memory",
-                    "extract the frames to a folder and name it with images = ...",
-                )
+            _, data = cv2.imencode(suffix, frame, flags)
+            total += len(data)
+            hopeless = suffix == _EXACT[0] and not packed and total * len(self) > self.budget
+            if hopeless or total > self.budget:
+                return None
             packed.append(data.tobytes())
         if len(packed) != len(self):
             raise DataError(
