@@ -6,6 +6,7 @@ import numpy as np
 
 from edgemtl import ops
 from edgemtl.engine.session import Session
+from edgemtl.engine.slots import give_back
 from edgemtl.records import U8, Detections, LetterboxGeometry, NetOutputs, Scene
 
 
@@ -31,7 +32,15 @@ class Predictor:
         return read_scene(outputs, 0), ops.decode(outputs, 0, geometry, self.min_score)
 
     def outputs(self, image: U8) -> tuple[NetOutputs, LetterboxGeometry]:
-        """The raw outputs, valid until the session's slot comes round again."""
+        """The raw outputs, valid until the session's slot comes round again.
+
+        Raises TypeError and ValueError for an array that is no such picture.
+        """
         slot = self.session.acquire()
-        geometry = ops.letterbox(image, self.session.input(slot)[0], self.session.manifest.input)
+        try:
+            spec = self.session.manifest.input
+            geometry = ops.letterbox(image, self.session.input(slot)[0], spec)
+        except (TypeError, ValueError):
+            give_back(self.session, slot)
+            raise
         return self.session.collect(self.session.submit(slot, 1)), geometry

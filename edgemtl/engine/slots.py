@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgemtl.engine.session import Slot
+from edgemtl.engine.session import Session, Slot
 from edgemtl.records import NetOutputs
+
+SLOTS = 2
 
 
 class SlotRing:
@@ -44,3 +46,11 @@ def named_outputs(tensors: Mapping[str, NDArray[Any]]) -> NetOutputs:
         tensors.get("embeddings"),
         tensors.get("image_probs"),
     )
+
+
+def give_back(session: Session, slot: Slot) -> None:
+    """Free a slot that was acquired and could not be filled, so that no one waits for it for ever.
+
+    The network runs once on whatever lies there: this is for errors, which are rare.
+    """
+    session.collect(session.submit(slot, 1))

@@ -1,0 +1,151 @@
+"""What the CPU backends share: buffers made once, and what is refused before the first run."""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgemtl.engine.session import Slot, Ticket
+from edgemtl.engine.slots import SLOTS, SlotRing, named_outputs
+from edgemtl.errors import EngineError, ModelError
+from edgemtl.manifest import Manifest, TensorInfo
+from edgemtl.records import NetOutputs
+
+
+def default_threads() -> int:
+    """All cores but one, which decoding and sinks keep; at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) - 1)
+
+
+def model_bytes(path: Path) -> bytes:
+    """The file's content. Raises ModelError if it cannot be read or is empty."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}", "check the path") from error
+    if not data:
+        raise ModelError(f"{path}: the file is empty", "export the model again")
+    return data
+
+
+class HostSession(ABC):
+    """A session on the CPU: its buffers are numpy arrays, made once, that the backend reads and
+    writes in place. A backend adds how a slot is started and waited for."""
+
+    def __init__(self, manifest: Manifest, batch: int, slots: int = SLOTS) -> None:
+        self._manifest = manifest
+        shape = (batch, 3, *manifest.input.size_hw)
+        self._inputs = [np.zeros(shape, manifest.input.dtype) for _ in range(slots)]
+        expected = manifest.expected_outputs()
+        self._outputs = [
+            {name: np.zeros((batch, *shape), dtype) for name, (dtype, shape) in expected.items()}
+            for _ in range(slots)
+        ]
+        self._ring = SlotRing(slots)
+        self._running: dict[int, int] = {}
+        self._closed = False
+        self._lock = threading.Lock()
+
+    @abstractmethod
+    def _start(self, slot: int, n_valid: int) -> None:
+        """Start the network on the first rows of a slot, and return at once."""
+
+    @abstractmethod
+    def _wait(self, slot: int) -> None:
+        """Wait for the slot's run. Raises EngineError if it failed."""
+
+    @abstractmethod
+    def _free(self) -> None:
+        """Wait for what runs and let go of the backend. Called once."""
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    @property
+    def batch(self) -> int:
+        return int(self._inputs[0].shape[0])
+
+    def acquire(self) -> Slot:
+        return self._ring.acquire()
+
+    def input(self, slot: Slot) -> NDArray[Any]:
+        return self._inputs[slot]
+
+    def submit(self, slot: Slot, n_valid: int) -> Ticket:
+        if not 1 <= n_valid <= self.batch:
+            raise ValueError(f"n_valid: expected 1 to {self.batch}, got {n_valid}")
+        with self._lock:
+            if self._closed:
+                raise ValueError("the session is closed")
+            if slot in self._running:
+                raise ValueError(f"slot {slot} was submitted already; collect its ticket first")
+            self._start(slot, n_valid)
+            self._running[slot] = n_valid
+        return Ticket(int(slot))
+
+    def collect(self, ticket: Ticket) -> NetOutputs:
+        with self._lock:
+            n_valid = None if self._closed else self._running.get(ticket)
+        if n_valid is None:
+            raise ValueError(f"ticket {ticket} does not run: collected already, or closed")
+        try:
+            self._wait(ticket)
+        finally:
+            with self._lock:
+                del self._running[ticket]
+            self._ring.release(Slot(int(ticket)))
+        return named_outputs({k: v[:n_valid] for k, v in self._outputs[ticket].items()})
+
+    def infer(self, images: NDArray[Any]) -> NetOutputs:
+        like = self._inputs[0]
+        if not 1 <= len(images) <= len(like) or images.shape[1:] != like.shape[1:]:
+            raise ValueError(
+                f"images: expected [1 to {len(like)}, {', '.join(map(str, like.shape[1:]))}], "
+                f"got {list(images.shape)}"
+            )
+        if images.dtype != like.dtype:
+            raise ValueError(f"images: expected {like.dtype.name}, got {images.dtype.name}")
+        slot = self.acquire()
+        self._inputs[slot][: len(images)] = images
+        out = self.collect(self.submit(slot, len(images)))
+        return NetOutputs(
+            out.boxes_net.copy(),
+            out.scores.copy(),
+            out.labels.copy(),
+            None if out.embeddings is None else out.embeddings.copy(),
+            None if out.image_probs is None else out.image_probs.copy(),
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._free()
+
+
+def check_runnable(manifest: Manifest, image: TensorInfo, batch: int, where: str) -> None:
+    """Raise EngineError for a graph that agrees with its manifest, and yet cannot be run here."""
+    if manifest.decode != "edgemtl":
+        raise EngineError(
+            f"{where}: its outputs are of the kind '{manifest.decode}', expected 'edgemtl'",
+            "models made by 'edgemtl export' are of that kind",
+        )
+    fixed = image.shape[0]
+    if fixed is not None and fixed != batch:
+        raise EngineError(
+            f"{where}: the graph takes exactly {fixed} pictures at a time, {batch} were asked for",
+            "export it again with 'edgemtl export', which leaves the batch open",
+        )
+
+
+def first_line(error: Exception) -> str:
+    """What a backend says first; the rest is its own traceback."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
