@@ -42,7 +42,7 @@ def _geometry(
 def letterbox(image: U8, out: NDArray[Any], spec: InputSpec) -> LetterboxGeometry:
     """Resize (bilinear, as OpenCV's INTER_LINEAR), pad and convert one picture into ``out``.
 
-    image: u8 [H, W, 3] BGR, rows at any stride (a crop or a flipped view is fine). out: [3, h, w]
+    image: u8 [H, W, 3] BGR, rows at any stride (a crop or an upside-down view is fine). out: [3, h, w]
     of ``spec.dtype``, contiguous, written in place; typically one image of a session's input slot.
     Strong reductions are plain bilinear too: pixels between the sampled ones are not averaged.
     Raises TypeError and ValueError for other arrays.
@@ -129,8 +129,9 @@ def iou_matrix(a: F32, b: F32) -> F32:
 def assign(cost: NDArray[np.float64], max_cost: float = np.inf) -> I32:
     """Column of each row, i32 [N], -1 where unmatched: the most pairs, then the least total cost.
 
-    cost f64 [N, M]; pairs above ``max_cost``, NaN and infinite ones are forbidden. Exact
-    (shortest augmenting paths, Jonker and Volgenant 1987).
+    cost f64 [N, M], at most 1e6 a side and 1e8 cells; pairs above ``max_cost``, NaN, infinite ones
+    and those of 1e200 and beyond are forbidden. Exact (shortest augmenting paths, Jonker and
+    Volgenant 1987).
     """
     cost = np.ascontiguousarray(cost, np.float64)
     out = np.empty(len(cost), np.int32)

@@ -4,6 +4,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Sums of costs below this many stay finite whatever the size of the problem. */
+#define MAX_COST 1e200
+
 typedef struct {
     double key;
     int32_t column;
@@ -199,7 +202,8 @@ int em_assign(const em_pairs *p, double unmatched_cost, int32_t *row_to_column, 
 {
     search s = {0};
     lay_out((size_t)p->n, (size_t)p->m, (size_t)p->start[p->n], scratch, &s);
-    double unmatched = isfinite(unmatched_cost) ? unmatched_cost : dominating_cost(p);
+    double most = dominating_cost(p);
+    double unmatched = unmatched_cost < most ? unmatched_cost : most;
     memset(s.closed, 0, (size_t)p->m);
     for (int32_t j = 0; j < p->m; ++j) {
         s.column_dual[j] = 0.0;
@@ -243,7 +247,7 @@ int em_assign_dense(const double *cost, int32_t n, int32_t m, double max_cost,
         start[i] = pairs;
         for (int32_t j = 0; j < m; ++j) {
             double c = cost[(size_t)i * (size_t)m + (size_t)j];
-            if (isfinite(c) && c <= max_cost) {
+            if (fabs(c) < MAX_COST && c <= max_cost) {
                 column[pairs] = j;
                 kept[pairs++] = c;
             }

@@ -72,15 +72,16 @@ int em_decode(const em_rows *rows, const em_mapping *m, float min_score, const e
 
 static float box_iou(const float *a, const float *b)
 {
-    float w = fminf(a[2], b[2]) - fmaxf(a[0], b[0]);
-    float h = fminf(a[3], b[3]) - fmaxf(a[1], b[1]);
-    float area_a = (a[2] - a[0]) * (a[3] - a[1]);
-    float area_b = (b[2] - b[0]) * (b[3] - b[1]);
-    if (!(w > 0.0f && h > 0.0f && area_a > 0.0f && area_b > 0.0f)) {
+    /* In double: the area of any finite float box is finite, and thin boxes keep their digits. */
+    double w = (double)fminf(a[2], b[2]) - fmaxf(a[0], b[0]);
+    double h = (double)fminf(a[3], b[3]) - fmaxf(a[1], b[1]);
+    double wide_a = (double)a[2] - a[0], high_a = (double)a[3] - a[1];
+    double wide_b = (double)b[2] - b[0], high_b = (double)b[3] - b[1];
+    if (!(w > 0.0 && h > 0.0 && wide_a > 0.0 && high_a > 0.0 && wide_b > 0.0 && high_b > 0.0)) {
         return 0.0f;
     }
-    float inter = w * h;
-    return inter / (area_a + area_b - inter);
+    double inter = w * h, all = wide_a * high_a + wide_b * high_b - inter;
+    return isfinite(all) ? (float)(inter / all) : 0.0f;
 }
 
 int em_iou(const float *a, int32_t n, const float *b, int32_t m, float *out)

@@ -93,13 +93,14 @@ typedef struct {
 int em_decode(const em_rows *rows, const em_mapping *mapping, float min_score,
               const em_rows_out *out);
 
-/* out: [n][m] intersection over union; 0 where a box is NaN or has no area. */
+/* out: [n][m] intersection over union; 0 where a box is not finite or has no area. */
 int em_iou(const float *a, int32_t n, const float *b, int32_t m, float *out);
 
 /* ---- assign.c --------------------------------------------------------------------------- */
 
 /* A sparse n x m problem in compressed rows: row i may take column[k] at cost[k] for
- * start[i] <= k < start[i + 1]. Pairs that are not listed are forbidden. Costs are finite. */
+ * start[i] <= k < start[i + 1]. Pairs that are not listed are forbidden. Costs are finite
+ * and below 1e200. */
 typedef struct {
     const int32_t *start; /* [n + 1] */
     const int32_t *column;
@@ -118,7 +119,8 @@ int em_assign(const em_pairs *pairs, double unmatched_cost, int32_t *row_to_colu
 
 size_t em_assign_dense_scratch(int32_t n, int32_t m);
 
-/* The same over a dense cost[n][m]: NaN, infinities and costs above max_cost are forbidden. */
+/* The same over a dense cost[n][m]: NaN, infinities, costs above max_cost and those of 1e200 and
+ * beyond on either side are forbidden. n * m is below 2^31. */
 int em_assign_dense(const double *cost, int32_t n, int32_t m, double max_cost,
                     double unmatched_cost, int32_t *row_to_column, void *scratch);
 
@@ -199,7 +201,7 @@ void em_tracker_reset(em_tracker *tracker);
 /* Births refused since the start because the tracker was full. */
 int64_t em_tracker_refused(const em_tracker *tracker);
 
-/* Working memory of a step over n detections. */
+/* Working memory of a step over n detections; capacity * n is below 2^31. */
 size_t em_tracker_scratch(const em_tracker *tracker, int32_t n);
 
 typedef struct {
@@ -208,7 +210,9 @@ typedef struct {
 } em_frame_info;
 
 /* One frame: predict, associate, update, start and end tracks. Returns the number of confirmed
- * tracks written to out. Detections with NaN, without area or beyond 1e6 pixels are ignored.
+ * tracks written to out. Detections with NaN, without area or beyond 1e6 pixels are ignored; an
+ * embedding that is not finite or shorter than 0.5 means "appearance unknown". A full tracker
+ * refuses the births with the lowest scores.
  * EM_ETIME: pts_ns is before the last one (nothing has changed then). Equal stamps are allowed. */
 int em_tracker_step(em_tracker *tracker, const em_rows *detections, const em_frame_info *frame,
                     const em_tracks_out *out, void *scratch);

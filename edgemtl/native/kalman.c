@@ -47,7 +47,9 @@ void em_kalman_update(em_kalman *f, const double measured[4], const em_kalman_no
     double r = square(noise->position * trust * size_of(f));
     for (int k = 0; k < 4; ++k) {
         em_axis *a = &f->axis[k];
-        double s = a->pxx + r, gain_x = a->pxx / s, gain_v = a->pxv / s;
+        double s = a->pxx + r;
+        /* s = 0: the state is known exactly already, and no measurement changes it. */
+        double gain_x = s > 0.0 ? a->pxx / s : 0.0, gain_v = s > 0.0 ? a->pxv / s : 0.0;
         double surprise = measured[k] - a->x;
         a->x += gain_x * surprise;
         a->v += gain_v * surprise;

@@ -30,10 +30,14 @@ typedef struct {
     int itemsize, ndim, writable, strided;
 } wanted;
 
+/* The struct code of a view of plain numbers; '?' for all others, which no table below accepts. */
 static char code_of(const Py_buffer *view)
 {
     const char *format = view->format == NULL ? "B" : view->format;
-    return strchr("@=<", format[0]) != NULL ? format[1] : format[0];
+    if (format[0] == '@' || format[0] == '=' || format[0] == '<') {
+        ++format;
+    }
+    return strlen(format) == 1 ? format[0] : '?';
 }
 
 /* A view of an array of the wanted type and rank; NULL with an exception if it is another. */
@@ -83,6 +87,11 @@ static int check_boxes(const char *name, const Py_buffer *view)
     if (view->shape[1] != 4) {
         PyErr_Format(PyExc_ValueError, "%s: expected shape [N, 4], got [%zd, %zd]", name,
                      view->shape[0], view->shape[1]);
+        return -1;
+    }
+    if (view->shape[0] > INT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "%s: expected fewer than 2^31 rows, got %zd", name,
+                     view->shape[0]);
         return -1;
     }
     return 0;
@@ -152,7 +161,8 @@ static int take_image(buffers *b, PyObject *object, em_image *image)
                      "[%zd, %zd, %zd]", view->shape[0], view->shape[1], view->shape[2]);
         return -1;
     }
-    if (view->strides[2] != 1 || view->strides[1] != 3) {
+    /* numpy gives an axis of one element any stride. */
+    if (view->strides[2] != 1 || (view->strides[1] != 3 && view->shape[1] > 1)) {
         PyErr_SetString(PyExc_ValueError, "image: pixels of a row must follow each other (any row "
                         "stride is fine); use numpy.ascontiguousarray");
         return -1;
@@ -250,6 +260,11 @@ static int parse_mapping(PyObject *object, void *result)
         PyErr_SetString(PyExc_ValueError, "mapping: scales must be above 0");
         return 0;
     }
+    if (!(isfinite(m->scale_x) && isfinite(m->scale_y) && isfinite(m->pad_x) &&
+          isfinite(m->pad_y) && isfinite(m->src_w) && isfinite(m->src_h))) {
+        PyErr_SetString(PyExc_ValueError, "mapping: expected finite numbers");
+        return 0;
+    }
     return 1;
 }
 
@@ -329,6 +344,11 @@ static int take_rows(buffers *b, PyObject *const objects[4], em_rows *rows)
     }
     if (e->shape[0] != rows->n) {
         return shape_error("embeddings", rows->n, e->shape[0]);
+    }
+    if (e->shape[1] > 65536) {
+        PyErr_Format(PyExc_ValueError, "embeddings: expected at most 65536 columns, got %zd",
+                     e->shape[1]);
+        return -1;
     }
     rows->embeddings = e->buf;
     rows->dim = (int32_t)e->shape[1];
@@ -434,8 +454,14 @@ static PyObject *py_assign(PyObject *self, PyObject *args)
     wanted matrix = named("cost", "d", 8, 2, 0), column = named("out", "il", 4, 1, 1);
     Py_buffer *cost = take(&b, cost_object, &matrix);
     Py_buffer *out = cost == NULL ? NULL : take_column(&b, out_object, &column, cost->shape[0]);
-    if (out != NULL && (double)cost->shape[0] * (double)cost->shape[1] > 1e8) {
-        PyErr_SetString(PyExc_ValueError, "cost: expected at most 1e8 cells");
+    if (out != NULL && (cost->shape[0] > 1000000 || cost->shape[1] > 1000000 ||
+                        cost->shape[0] * cost->shape[1] > 100000000)) {
+        PyErr_Format(PyExc_ValueError, "cost: expected at most 1e6 rows and columns and 1e8 "
+                     "cells, got [%zd, %zd]", cost->shape[0], cost->shape[1]);
+        out = NULL;
+    }
+    if (out != NULL && (isnan(max_cost) || isnan(unmatched_cost) || unmatched_cost == -INFINITY)) {
+        PyErr_SetString(PyExc_ValueError, "max_cost, unmatched_cost: expected numbers");
         out = NULL;
     }
     if (out != NULL) {
@@ -512,11 +538,26 @@ typedef struct {
     int busy;
 } TrackerObject;
 
+static int config_is_finite(const em_tracker_config *config)
+{
+    float values[sizeof *config / sizeof(float)];
+    memcpy(values, config, sizeof values);
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; ++i) {
+        if (!isfinite(values[i])) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 static PyObject *tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     em_tracker_config c;
     int capacity, dim;
-    (void)kwargs;
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
+        PyErr_SetString(PyExc_TypeError, "Tracker: takes no keyword arguments");
+        return NULL;
+    }
     if (!PyArg_ParseTuple(args, "(ffffffffffffffffff)ii", &c.min_score, &c.split_score,
                           &c.birth_score, &c.confirm_score, &c.lost_s, &c.tentative_s, &c.coast_s,
                           &c.position_noise, &c.acceleration_noise, &c.initial_speed,
@@ -529,6 +570,10 @@ static PyObject *tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         return PyErr_Format(PyExc_ValueError,
                             "capacity: expected 1 to 65536, got %d; embedding width: 0 to 65536, "
                             "got %d", capacity, dim);
+    }
+    if (!config_is_finite(&c)) {
+        PyErr_SetString(PyExc_ValueError, "config: expected finite float32 numbers");
+        return NULL;
     }
     TrackerObject *self = (TrackerObject *)type->tp_alloc(type, 0);
     if (self == NULL) {
@@ -623,6 +668,9 @@ static PyObject *tracker_step(TrackerObject *self, PyObject *args)
         if (rows.embeddings != NULL && self->dim != 0 && rows.dim != self->dim) {
             PyErr_Format(PyExc_ValueError, "embeddings: expected width %d, got %d", self->dim,
                          rows.dim);
+        } else if ((int64_t)self->capacity * rows.n > INT32_MAX) {
+            PyErr_Format(PyExc_ValueError, "boxes: a tracker of capacity %d takes at most %d "
+                         "detections, got %d", self->capacity, INT32_MAX / self->capacity, rows.n);
         } else if (grow_scratch(self, em_tracker_scratch(self->tracker, rows.n)) == 0) {
             self->busy = 1;
             Py_BEGIN_ALLOW_THREADS

@@ -112,6 +112,12 @@ size_t em_tracker_scratch(const em_tracker *t, int32_t n)
     return lay_out((size_t)t->n_tracks, (size_t)n, NULL, NULL);
 }
 
+/* Seconds between two stamps in order, however far apart they are. */
+static double seconds(int64_t from, int64_t to)
+{
+    return (double)((uint64_t)to - (uint64_t)from) * 1e-9;
+}
+
 static int usable(const em_rows *d, int32_t i)
 {
     const float *box = d->boxes + 4 * (size_t)i;
@@ -171,7 +177,7 @@ static double unlikeness(const em_tracker *t, int32_t track_index, const em_rows
         dot += (double)a[k] * b[k];
         norm += (double)b[k] * b[k];
     }
-    if (!(norm > 0.25)) {
+    if (!(norm > 0.25 && isfinite(norm))) {
         return -1.0; /* em_decode writes zeros for "unknown" */
     }
     return fmin(fmax(1.0 - dot / sqrt(norm), 0.0), 2.0);
@@ -232,11 +238,12 @@ static void learn_appearance(em_tracker *t, int32_t k, const em_rows *d, int32_t
     for (int32_t j = 0; j < t->dim; ++j) {
         known += seen[j] * seen[j];
     }
-    if (!(known > 0.25f)) {
+    if (!(known > 0.25f && isfinite(known))) {
         return;
     }
     for (int32_t j = 0; j < t->dim; ++j) {
-        mine[j] = keep * mine[j] + (1.0f - keep) * seen[j];
+        float old = tr->has_embedding ? mine[j] : 0.0f; /* what lies there may be another's */
+        mine[j] = keep * old + (1.0f - keep) * seen[j];
         norm += mine[j] * mine[j];
     }
     norm = sqrtf(norm) > 1e-6f ? 1.0f / sqrtf(norm) : 0.0f;
@@ -296,7 +303,7 @@ static void associate(em_tracker *t, const em_rows *d, uint8_t kind, int64_t now
     }
     for (int32_t k = 0; k < t->n_tracks; ++k) {
         const track *tr = &t->tracks[k];
-        double unseen = (double)(now - tr->seen_ns) * 1e-9;
+        double unseen = seconds(tr->seen_ns, now);
         if (tr->det_index >= 0 || (kind == WEAK && unseen > SECOND_STAGE_S)) {
             continue;
         }
@@ -362,7 +369,7 @@ static void correct_common_motion(em_tracker *t, const em_rows *d, work *w)
 
 static void predict(em_tracker *t, int64_t now)
 {
-    double dt = t->started ? (double)(now - t->last_ns) * 1e-9 : 0.0;
+    double dt = t->started ? seconds(t->last_ns, now) : 0.0;
     for (int32_t k = 0; k < t->n_tracks; ++k) {
         track *tr = &t->tracks[k];
         if (tr->seen_ns < t->last_ns) { /* unseen in the last frame already */
@@ -384,7 +391,7 @@ static int left_the_picture(const track *tr, const em_frame_info *frame)
 
 static int is_over(const em_tracker *t, const track *tr, const em_frame_info *frame)
 {
-    double unseen = (double)(frame->pts_ns - tr->seen_ns) * 1e-9;
+    double unseen = seconds(tr->seen_ns, frame->pts_ns);
     if (unseen <= 0.0) {
         return 0;
     }
@@ -412,13 +419,63 @@ static void bury(em_tracker *t, const em_frame_info *frame)
     t->n_tracks = kept;
 }
 
+static int wants_birth(const em_tracker *t, const em_rows *d, const uint8_t *kind, int32_t i)
+{
+    return (kind[i] == STRONG || kind[i] == WEAK) && d->scores[i] >= t->config.birth_score;
+}
+
+static int32_t births_from(const em_tracker *t, const em_rows *d, const uint8_t *kind, float score)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < d->n; ++i) {
+        n += wants_birth(t, d, kind, i) && d->scores[i] >= score;
+    }
+    return n;
+}
+
+static float float_of(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Which births a tracker has room for. */
+typedef struct {
+    float all_from; /* every score from here on, */
+    float some_at;  /* and of this score, the next lower one, */
+    int32_t some;   /* the first few */
+} admission;
+
+/* Bisects over floats from 0, whose bits are in the order of their values. */
+static admission admit(const em_tracker *t, const em_rows *d, const uint8_t *kind)
+{
+    int32_t room = t->capacity - t->n_tracks;
+    uint32_t low = 0, high = 0x7f800000u; /* 0 and infinity */
+    if (births_from(t, d, kind, 0.0f) <= room) {
+        return (admission){.all_from = 0.0f};
+    }
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (births_from(t, d, kind, float_of(middle)) <= room) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    float all_from = float_of(high);
+    return (admission){all_from, float_of(low), room - births_from(t, d, kind, all_from)};
+}
+
 static void give_birth(em_tracker *t, const em_rows *d, int64_t now, const uint8_t *kind)
 {
+    admission admitted = admit(t, d, kind);
     for (int32_t i = 0; i < d->n; ++i) {
-        if ((kind[i] != STRONG && kind[i] != WEAK) || d->scores[i] < t->config.birth_score) {
+        if (!wants_birth(t, d, kind, i)) {
             continue;
         }
-        if (t->n_tracks == t->capacity) {
+        if (d->scores[i] < admitted.all_from &&
+            !(d->scores[i] == admitted.some_at && admitted.some-- > 0)) {
             ++t->refused;
             continue;
         }
@@ -440,7 +497,7 @@ static int32_t report(const em_tracker *t, const em_frame_info *frame, const em_
     int32_t n = 0;
     for (int32_t k = 0; k < t->n_tracks; ++k) {
         const track *tr = &t->tracks[k];
-        double unseen = (double)(frame->pts_ns - tr->seen_ns) * 1e-9;
+        double unseen = seconds(tr->seen_ns, frame->pts_ns);
         if (tr->state != CONFIRMED || (tr->det_index < 0 && unseen > t->config.coast_s)) {
             continue;
         }
