@@ -42,8 +42,9 @@ def _geometry(
 def letterbox(image: U8, out: NDArray[Any], spec: InputSpec) -> LetterboxGeometry:
     """Resize (bilinear, as OpenCV's INTER_LINEAR), pad and convert one picture into ``out``.
 
-    image: u8 [H, W, 3] BGR, rows at any stride (a crop or an upside-down view is fine). out: [3, h, w]
-    of ``spec.dtype``, contiguous, written in place; typically one image of a session's input slot.
+    image: u8 [H, W, 3] BGR, rows at any stride (a crop or an upside-down view is fine). out:
+    [3, h, w] of ``spec.dtype``, contiguous, written in place; typically one image of a session's
+    input slot.
     Strong reductions are plain bilinear too: pixels between the sampled ones are not averaged.
     Raises TypeError and ValueError for other arrays.
     """

@@ -245,13 +245,17 @@ def test_a_step_too_large_for_its_tracker() -> None:
     assert tracker.step(*[None if r is None else r[1:] for r in rows], 0, 9, 9, *out) == 0
 
 
-def _anything(random: np.random.Generator) -> Any:
-    """An array that might fit by luck: its size, type, layout and values are drawn."""
-    shape = tuple(int(v) for v in random.choice([0, 1, 3, 4, 5, 6, 8], random.integers(1, 4)))
-    dtype = random.choice(["f4", "f4", "f4", "f8", "i4", "i8", "u1", "i1"])
+def _anything(random: np.random.Generator, right: np.ndarray) -> Any:
+    """An array of drawn values; half the time of a drawn size, type and layout too."""
+    like = random.random() < 0.5
+    sides = random.choice([0, 1, 3, 4, 5, 6, 8], random.integers(1, 4))
+    shape = right.shape if like else tuple(int(v) for v in sides)
+    dtype = right.dtype.str if like else random.choice(["f4", "f4", "f8", "i4", "i8", "u1", "i1"])
     array = random.choice([0, 0.7, 1, 3, 40, 90], shape).astype(dtype)
-    if dtype.startswith("f"):
+    if array.dtype.kind == "f":
         array[random.random(shape) < 0.05] = random.choice([np.nan, np.inf, -np.inf, 1e30])
+    if like:
+        return array
     way = random.integers(6)
     if way == 0:
         return array[::-1]
@@ -269,7 +273,7 @@ def test_random_arguments_never_crash(name: str, seed: int) -> None:
         function, arguments = _calls()[name]
         places = [i for _, i in PLACES if _ == name]
         for place in random.choice(places, random.integers(1, 3), replace=False):
-            arguments[place] = _anything(random)
+            arguments[place] = _anything(random, arguments[place])
         try:
             function(*arguments)
             worked += 1
