@@ -1,0 +1,102 @@
+"""TensorRT and TensorRT-RTX: two packages with one interface, found and loaded here."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edgemtl.engine.gpu import find_gpu, require_gpu
+from edgemtl.errors import MissingExtraError
+
+Flavour = Literal["tensorrt", "tensorrt_rtx"]
+EXTRAS: dict[Flavour, str] = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
+_LONGEST = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A loaded package. Its version is read at run time: engines are bound to it exactly."""
+
+    module: Any
+    flavour: Flavour
+
+    @property
+    def version(self) -> str:
+        return str(self.module.__version__)
+
+    def __str__(self) -> str:
+        return f"{self.flavour} {self.version}"
+
+
+def load_library(flavour: Flavour, purpose: str) -> Library:
+    """The package of a flavour. Raises MissingExtraError, naming ``purpose``, if it is absent."""
+    library = _load(flavour)
+    if library is None:
+        raise MissingExtraError(flavour, EXTRAS[flavour], purpose)
+    return library
+
+
+def find_builder(flavour: Flavour | None = None) -> Library:
+    """The package that builds engines here: ``flavour``, or else the one that this machine can use.
+
+    TensorRT times kernels on the GPU that it builds for; TensorRT-RTX leaves that to the device
+    and builds anywhere. So without a GPU only the latter counts. Raises MissingExtraError if none
+    is installed, EngineError if what is installed needs a GPU that is not there.
+    """
+    purpose = "building engines"
+    hint = 'build on the device itself, or without a GPU after pip install "edgemtl[rtx]"'
+    if flavour is not None:
+        library = load_library(flavour, purpose)
+        if flavour == "tensorrt":
+            require_gpu(f"building with {library}", hint)
+        return library
+    full = _load("tensorrt")
+    if full is not None and find_gpu() is not None:
+        return full
+    portable = _load("tensorrt_rtx")
+    if portable is not None:
+        return portable
+    if full is not None:
+        require_gpu(f"building with {full}", hint)
+    missing = MissingExtraError("tensorrt", "tensorrt", purpose)
+    missing.hint = f'{missing.hint}, or without a GPU: pip install "edgemtl[rtx]"'
+    raise missing
+
+
+def _load(flavour: Flavour) -> Library | None:
+    """The package if it imports and has code: type stubs alone leave a folder without any."""
+    try:
+        module = importlib.import_module(flavour)
+    except (ImportError, OSError):  # OSError: the package is there, its shared library is not
+        return None
+    return Library(module, flavour) if hasattr(module, "Runtime") else None
+
+
+def make_logger(module: Any) -> Any:
+    """A logger that prints nothing and keeps the errors in its list ``errors``.
+
+    TensorRT returns None where it fails; the reason goes to the logger alone.
+    """
+
+    class ErrorLog(module.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
+            self._serious = (module.ILogger.ERROR, module.ILogger.INTERNAL_ERROR)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in self._serious:
+                self.errors.append(message)
+
+    return ErrorLog()
+
+
+def first_error(logger: Any, otherwise: str) -> str:
+    """The first error that a logger of :func:`make_logger` kept, as one line."""
+    return one_line(logger.errors[0]) if logger.errors else otherwise
+
+
+def one_line(text: object) -> str:
+    """``text`` without line breaks, cut to what a terminal shows well."""
+    return " ".join(str(text).split())[:_LONGEST]

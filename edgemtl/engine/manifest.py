@@ -1,0 +1,124 @@
+"""The manifest beside every engine: what it was made of, and the only place where it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgemtl.engine.gpu import Gpu
+from edgemtl.engine.library import Flavour, Library
+from edgemtl.errors import EngineError, ModelError
+from edgemtl.manifest import Manifest
+
+Precision = Literal["fp32", "fp16", "int8"]
+DEFAULT_WORKSPACE_MB = 1024
+
+
+class EngineManifest(BaseModel):
+    """An engine's provenance. An engine is code for one version of TensorRT, mostly for one GPU.
+
+    ``source``: MODEL as it was given to the build; ``onnx_sha256``: of the .onnx file behind it.
+    ``gpu`` is None where the engine was built without one, for every GPU that its flavour takes.
+    ``batch``: smallest and largest number of pictures in one run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Manifest
+    source: str
+    onnx_sha256: str
+    engine_sha256: str
+    flavour: Flavour
+    version: str
+    gpu: Gpu | None = None
+    precision: Precision
+    workspace_mb: int = Field(ge=1)
+    batch: tuple[int, int]
+    build_seconds: float = Field(ge=0, allow_inf_nan=False)
+
+    def to_json(self) -> str:
+        """Readable and canonical JSON: sorted keys, two spaces."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2) + "\n"
+
+    def rebuild(self, engine: Path) -> str:
+        """The command that builds this engine again, as ``engine``."""
+        command = ["edgemtl", "build", self.source, "--precision", self.precision]
+        command += ["--out", str(engine)]
+        if self.workspace_mb != DEFAULT_WORKSPACE_MB:
+            command += ["--workspace-mb", str(self.workspace_mb)]
+        return shlex.join(command)
+
+
+def manifest_path(engine: Path) -> Path:
+    """``m.engine`` -> ``m.engine.json``."""
+    return Path(f"{engine}.json")
+
+
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_engine_manifest(engine: Path) -> EngineManifest:
+    """The manifest of an engine, proven to belong to it. See :func:`read_engine`."""
+    return read_engine(engine)[1]
+
+
+def read_engine(engine: Path) -> tuple[bytes, EngineManifest]:
+    """The bytes of an engine and its manifest.
+
+    Raises EngineError, with the command that builds the engine again, if the manifest is missing
+    or another engine's; ModelError if it is malformed or a file cannot be read.
+    """
+    engine = Path(engine)
+    beside = manifest_path(engine)
+    again = f"edgemtl build MODEL.onnx --precision fp32|fp16|int8 --out {shlex.quote(str(engine))}"
+    plan = _read(engine)
+    if not beside.is_file():
+        raise EngineError(
+            f"{engine}: its manifest '{beside.name}' is missing; an engine says nothing of itself",
+            f"copy the two together, or build again: {again}",
+        )
+    try:
+        manifest = EngineManifest.model_validate_json(_read(beside))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise ModelError(
+            f"{beside}: the engine manifest's '{field}' is wrong: {first['msg'].lower()}", again
+        ) from error
+    found = sha256_of(plan)
+    if found != manifest.engine_sha256:
+        raise EngineError(
+            f"{engine}: stale: the manifest belongs to the engine {manifest.engine_sha256[:12]}, "
+            f"this one is {found[:12]} ({len(plan)} bytes)",
+            manifest.rebuild(engine),
+        )
+    return plan, manifest
+
+
+def require_same_place(manifest: EngineManifest, engine: Path, library: Library, gpu: Gpu) -> None:
+    """Raise EngineError, with the command that builds it again, for an engine made elsewhere.
+
+    Other versions and other GPUs may refuse an engine, run it slowly or compute something else.
+    """
+    made = f"{manifest.flavour} {manifest.version}"
+    if made != str(library):
+        raise EngineError(
+            f"{engine}: foreign: built by {made}, here is {library}", manifest.rebuild(engine)
+        )
+    if manifest.gpu is not None and manifest.gpu != gpu:
+        raise EngineError(
+            f"{engine}: foreign: built for {manifest.gpu}, here is {gpu}", manifest.rebuild(engine)
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}", "check the path") from error
