@@ -37,8 +37,13 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
+        try:
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, target)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write '{target}': {error.strerror}", "is its folder still there?"
+            ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -177,8 +177,10 @@ class _Passes:
     def __init__(self, session: Session, config: BenchConfig) -> None:
         manifest = session.manifest
         self._session = session
-        self._min_score = manifest.min_score if config.min_score is None else config.min_score
         self._tracker = Tracker(embedding_dim=manifest.embedding_dim)
+        reported = manifest.min_score if config.min_score is None else config.min_score
+        # as in a run: the tracker's second association takes detections too weak to report
+        self._min_score = min(reported, self._tracker.config.min_score)
 
     def run(self, frame: Frame) -> dict[str, int]:
         session, clock = self._session, time.perf_counter_ns

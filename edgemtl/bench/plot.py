@@ -40,7 +40,7 @@ def _series(values: Sequence[float], top: float) -> list[str]:
     """Latency over the frames; the axis starts at 0, so that noise looks as small as it is."""
     if not values:
         return []
-    most = 1.1 * max(values)
+    most = 1.1 * max(values) or 1.0
     width = _WIDTH - _LEFT - _RIGHT
     step = width / max(1, len(values) - 1)
     points = " ".join(
@@ -68,7 +68,8 @@ def _rect(x: float, y: float, width: float, height: float, fill: str) -> str:
 
 def _text(x: float, y: float, text: str, size: int, anchor: str, *, bold: bool = False) -> str:
     weight = ' font-weight="bold"' if bold else ""
+    readable = "".join(c if c.isprintable() else " " for c in text)  # XML has no control characters
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" '
-        f'fill="{_INK}"{weight}>{escape(text)}</text>'
+        f'fill="{_INK}"{weight}>{escape(readable)}</text>'
     )

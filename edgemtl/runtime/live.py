@@ -46,6 +46,7 @@ class LiveSource:
         self._ready = threading.Condition()
         self._next: tuple[U8, int] | None = None
         self._ended = self._closed = False
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._read, name="edgemtl-live", daemon=True)
         self._thread.start()
 
@@ -57,6 +58,8 @@ class LiveSource:
                 found, self._next = self._next, None
                 self._ready.notify_all()
             if found is None:
+                if self._error is not None:
+                    raise self._error
                 return
             pixels, captured_ns = found
             yield Frame(pixels, index, captured_ns, captured_ns)
@@ -66,10 +69,22 @@ class LiveSource:
         with self._ready:
             self._closed = self._ended = True
             self._ready.notify_all()
-        self._thread.join(timeout=5)
-        self._capture.release()
+        self._thread.join(timeout=5)  # it may hang in the device; it releases that when it returns
 
     def _read(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:  # raised again by the iterator, in its reader's thread
+            self._error = error
+        finally:
+            self._capture.release()
+            with self._ready:
+                if not self._closed:
+                    self.warning = f"'{self._name}' ended"
+                self._ended = True
+                self._ready.notify_all()
+
+    def _follow(self) -> None:
         attempts = iter(self._retry_s)
         while not self._closed:
             found = self._capture.read()
@@ -79,13 +94,8 @@ class LiveSource:
                 continue
             wait = next(attempts, None)
             if wait is None:
-                break
+                return
             self._reopen(wait)
-        with self._ready:
-            if not self._closed:
-                self.warning = f"'{self._name}' ended"
-            self._ended = True
-            self._ready.notify_all()
 
     def _reopen(self, wait_s: float) -> None:
         with self._ready:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edgemtl.manifest import Manifest
-from edgemtl.records import U8, Frame, FrameResult
+from edgemtl.records import F32, U8, Frame, FrameResult
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN = 0.61803398875
@@ -27,7 +27,7 @@ def draw(frame: Frame, result: FrameResult, manifest: Manifest | None = None) ->
 
     Without a ``manifest`` classes are numbers.
     """
-    picture = np.ascontiguousarray(frame.pixels).copy()
+    picture = frame.pixels.copy(order="C")
     scale = max(0.35, min(picture.shape[:2]) / 900)
     line = max(1, round(2 * scale))
     classes = manifest.classes if manifest else ()
@@ -36,39 +36,47 @@ def draw(frame: Frame, result: FrameResult, manifest: Manifest | None = None) ->
     for k in range(len(found)):
         if k not in tracked:
             _box(picture, found.boxes_src[k], _QUIET, 1)
-            text = f"{_name(classes, int(found.labels[k]))} {found.scores[k]:.2f}"
+            text = f"{name_of(classes, int(found.labels[k]))} {found.scores[k]:.2f}"
             _tag(picture, found.boxes_src[k], text, _QUIET, 0.8 * scale)
     tracks = result.tracks
     for k in range(len(tracks)):
         colour = colour_of(int(tracks.track_ids[k]))
         _box(picture, tracks.boxes_src[k], colour, line)
-        name = _name(classes, int(tracks.labels[k]))
+        name = name_of(classes, int(tracks.labels[k]))
         text = f"{tracks.track_ids[k]} {name} {tracks.scores[k]:.2f}"
         _tag(picture, tracks.boxes_src[k], text, colour, scale)
     if result.scene is not None:
         names = manifest.image_classes if manifest else ()
         scene = result.scene
-        text = f"{_name(names, scene.label)} {scene.probs[scene.label]:.2f}"
+        text = f"{name_of(names, scene.label)} {scene.probs[scene.label]:.2f}"
         corner = np.array([4, 4 + 26 * scale, 0, 0], np.float32)
         _tag(picture, corner, text, (255, 255, 255), 1.3 * scale)
     return picture
 
 
-def _name(names: tuple[str, ...], label: int) -> str:
+def name_of(names: tuple[str, ...], label: int) -> str:
+    """The class's name, or its number where the model names fewer."""
     return names[label] if 0 <= label < len(names) else str(label)
 
 
-def _box(picture: U8, box: np.ndarray, colour: Colour, line: int) -> None:
-    x1, y1, x2, y2 = (round(float(v)) for v in box)
+def _pixels(picture: U8, box: F32) -> tuple[int, int, int, int]:
+    """Whole pixels, kept near the picture: OpenCV takes no NaN and no number beyond 32 bits."""
+    far = 4 * max(picture.shape[:2])
+    x1, y1, x2, y2 = np.nan_to_num(np.rint(box)).clip(-far, far).astype(int).tolist()
+    return x1, y1, x2, y2
+
+
+def _box(picture: U8, box: F32, colour: Colour, line: int) -> None:
+    x1, y1, x2, y2 = _pixels(picture, box)
     cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), colour, line, cv2.LINE_AA)
 
 
-def _tag(picture: U8, box: np.ndarray, text: str, colour: Colour, scale: float) -> None:
+def _tag(picture: U8, box: F32, text: str, colour: Colour, scale: float) -> None:
     """Dark text on a plate of the object's colour above the box, or inside it at the top edge."""
     size = 0.6 * scale
     (width, height), base = cv2.getTextSize(text, _FONT, size, 1)
-    x = max(0, min(round(float(box[0])), picture.shape[1] - width - 4))
-    y = round(float(box[1]))
+    left, y, _, _ = _pixels(picture, box)
+    x = max(0, min(left, picture.shape[1] - width - 4))
     top = y - height - base - 2 if y - height - base - 2 >= 0 else y
     cv2.rectangle(picture, (x, top), (x + width + 3, top + height + base + 1), colour, -1)
     place = (x + 2, top + height + 1)

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -13,7 +14,9 @@ import numpy as np
 
 from edgemtl import ops
 from edgemtl.engine.predict import read_scene
-from edgemtl.engine.session import Session, Slot, Ticket
+from edgemtl.engine.session import Session, Ticket
+from edgemtl.engine.slots import give_back
+from edgemtl.errors import EdgeMTLError
 from edgemtl.records import (
     Detections,
     Frame,
@@ -23,9 +26,13 @@ from edgemtl.records import (
     Scene,
     Tracks,
 )
+from edgemtl.runtime.lane import END, Lane
 from edgemtl.runtime.source import Source
+from edgemtl.runtime.summary import RunSummary
 from edgemtl.runtime.timing import StageTimes
 from edgemtl.track import Tracker, TrackerConfig
+
+__all__ = ["PipelineConfig", "RunSummary", "Sink", "run_pipeline"]
 
 _POLL_S = 0.1
 
@@ -51,83 +58,15 @@ class PipelineConfig:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
 
 
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """What a run did. ``stage_ms``: stage -> (p50, p95); ``warning``: what was not right."""
-
-    frames: int
-    dropped: int
-    seconds: float
-    fps: float
-    stage_ms: dict[str, tuple[float, float]]
-    interrupted: bool = False
-    warning: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "frames": self.frames,
-            "dropped": self.dropped,
-            "seconds": round(self.seconds, 3),
-            "frames_per_second": round(self.fps, 2),
-            "latency_ms": {
-                stage: {"p50": round(p50, 4), "p95": round(p95, 4)}
-                for stage, (p50, p95) in self.stage_ms.items()
-            },
-            "interrupted": self.interrupted,
-            "warning": self.warning,
-        }
-
-    def text(self) -> str:
-        """For people: one line, the stages, and the warning if there is one."""
-        end = "interrupted after " if self.interrupted else ""
-        dropped = f", {self.dropped} dropped" if self.dropped else ""
-        lines = [
-            f"{end}{self.frames} frames in {self.seconds:.1f} s, "
-            f"{self.fps:.1f} frames per second{dropped}",
-            "p50/p95 in ms: "
-            + ", ".join(f"{s} {p50:.1f}/{p95:.1f}" for s, (p50, p95) in self.stage_ms.items()),
-        ]
-        return "\n".join(lines + ([f"warning: {self.warning}"] if self.warning else []))
-
-
 @dataclass(slots=True)
 class _InFlight:
     """A frame whose network run has been submitted."""
 
     frame: Frame
-    slot: Slot
     ticket: Ticket
     geometry: LetterboxGeometry
     stage_ns: dict[str, int]
     submitted_ns: int
-
-
-_END = object()
-
-
-class _Lane:
-    """A bounded queue between two threads that both stop when the run is over."""
-
-    def __init__(self, size: int, stop: threading.Event) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(size)
-        self._stop = stop
-
-    def put(self, item: Any) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=_POLL_S)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def get(self) -> Any:
-        while True:
-            try:
-                return self._queue.get(timeout=_POLL_S)
-            except queue.Empty:
-                if self._stop.is_set():
-                    return _END
 
 
 def run_pipeline(
@@ -160,8 +99,9 @@ class _Run:
     ) -> None:
         self._session, self._source, self._sinks, self._config = session, source, sinks, config
         self._stop = threading.Event()
-        self._frames = _Lane(config.queue, self._stop)
-        self._results = _Lane(config.queue, self._stop)
+        # a live picture that waits in a queue grows old; what is decoded and has a result is kept
+        self._frames = Lane(1 if source.live else config.queue, self._stop)
+        self._results = Lane(config.queue, self._stop, drain=True)
         self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         manifest = session.manifest
         self._min_score = manifest.min_score if config.min_score is None else config.min_score
@@ -181,13 +121,13 @@ class _Run:
             for work in works
         ]
         interrupted = False
-        for thread in threads:
-            thread.start()
+        started: list[threading.Thread] = []
         try:
-            while any(thread.is_alive() for thread in threads):
+            for thread in threads:
+                thread.start()
+                started.append(thread)
+            while not self._stop.is_set() and any(thread.is_alive() for thread in threads):
                 threads[-1].join(_POLL_S)
-                if self._stop.is_set():
-                    break
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -195,11 +135,14 @@ class _Run:
                 self._stop.set()
                 if self._source.live:
                     self._source.close()  # a reader may wait for a camera for ever
-            for thread in threads:
+            for thread in started:
                 thread.join()
-        if not self._errors.empty():
-            raise self._errors.get()
-        return interrupted
+        if self._errors.empty():
+            return interrupted
+        error = self._errors.get()
+        if isinstance(error, KeyboardInterrupt):  # a closed window ends a run like Ctrl-C
+            return True
+        raise error
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
@@ -220,29 +163,46 @@ class _Run:
             if not self._frames.put((frame, spent)):
                 return
             count += 1
-        self._frames.put(_END)
+        self._frames.put(END)
 
     def _infer(self) -> None:
-        """Letterbox the next frame while the network runs on the one before it."""
+        """Letterbox the next frame while the network runs on the one before it.
+
+        Where frames come more slowly than the network runs, results do not wait for the next.
+        """
         ahead: _InFlight | None = None
-        while True:
-            item = self._frames.get()
-            following = None if item is _END else self._submit(*item)
-            if ahead is not None:
-                self._results.put(self._finish(ahead))
-            if following is None:
-                break
-            ahead = following
-        self._results.put(_END)
+        item: Any = None
+        try:
+            while item is not END:
+                item = self._frames.ready(None)
+                if item is None and ahead is not None:
+                    done, ahead = ahead, None
+                    self._results.put(self._finish(done))
+                if item is None:
+                    item = self._frames.get()
+                following = None if item is END else self._submit(*item)
+                if ahead is not None:
+                    done, ahead = ahead, following
+                    self._results.put(self._finish(done))
+                ahead = following
+        finally:
+            if ahead is not None:  # an error came between; its slot must not stay taken
+                with suppress(EdgeMTLError):
+                    self._session.collect(ahead.ticket)
+        self._results.put(END)
 
     def _submit(self, frame: Frame, decode_ns: int) -> _InFlight:
         session, started = self._session, time.perf_counter_ns()
         slot = session.acquire()
-        geometry = ops.letterbox(frame.pixels, session.input(slot)[0], session.manifest.input)
+        try:
+            geometry = ops.letterbox(frame.pixels, session.input(slot)[0], session.manifest.input)
+        except (TypeError, ValueError):
+            give_back(session, slot)
+            raise
         ready = time.perf_counter_ns()
         ticket = session.submit(slot, 1)
         stages = {"decode": decode_ns, "preprocess": ready - started}
-        return _InFlight(frame, slot, ticket, geometry, stages, ready)
+        return _InFlight(frame, ticket, geometry, stages, ready)
 
     def _finish(self, work: _InFlight) -> tuple[Frame, FrameResult]:
         outputs = self._session.collect(work.ticket)
@@ -289,7 +249,7 @@ class _Run:
     def _write(self) -> None:
         while True:
             item = self._results.get()
-            if item is _END:
+            if item is END:
                 return
             frame, result = item
             started = time.perf_counter_ns()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,7 +14,8 @@ from edgemtl.errors import OutputError
 from edgemtl.files import atomic_path
 from edgemtl.manifest import Manifest
 from edgemtl.records import Frame, FrameResult
-from edgemtl.runtime.overlay import draw
+from edgemtl.runtime.capture import muted
+from edgemtl.runtime.overlay import draw, name_of
 from edgemtl.track_file import mot_lines
 
 _CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
@@ -36,12 +37,16 @@ class _Output:
         """Rename; or remove where nothing was written."""
         if self.used:
             self._stack.close()
-            return
-        try:
-            with self._stack:
-                raise _UnusedError
-        except _UnusedError:
-            return
+        else:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove."""
+        with suppress(_UnusedError), self._stack:
+            raise _UnusedError
+
+    def failed(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write '{self.path}': {error.strerror}", "is the disk full?")
 
 
 class _UnusedError(Exception):
@@ -61,16 +66,19 @@ class _TextSink:
             self._file.write(text)
             self._file.flush()
         except OSError as error:
-            raise OutputError(
-                f"cannot write '{self._output.path}': {error.strerror}", "is the disk full?"
-            ) from error
+            raise self._output.failed(error) from error
         self._output.used = True
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        try:
+            file.close()
+        except OSError as error:  # what an earlier write left in the buffer still does not fit
             self._output.close()
+            raise self._output.failed(error) from error
+        self._output.close()
 
 
 class JsonlSink(_TextSink):
@@ -91,7 +99,7 @@ def result_to_dict(result: FrameResult, manifest: Manifest) -> dict[str, Any]:
     if result.scene is not None:
         scene = {
             "label": result.scene.label,
-            "name": manifest.image_classes[result.scene.label],
+            "name": name_of(manifest.image_classes, result.scene.label),
             "probs": [round(float(p), 5) for p in result.scene.probs],
         }
     entry: dict[str, Any] = {
@@ -121,7 +129,7 @@ def _object(manifest: Manifest, box: Any, score: Any, label: Any) -> dict[str, A
         "box_src": [round(float(v), 2) for v in box],
         "score": round(float(score), 5),
         "label": int(label),
-        "name": manifest.classes[int(label)],
+        "name": name_of(manifest.classes, int(label)),
     }
 
 
@@ -162,7 +170,8 @@ class VideoSink:
         self._size = (width - width % 2 or 2, height - height % 2 or 2)
         code = cv2.VideoWriter.fourcc(*_CODECS[self._output.path.suffix.lower()])
         path = os.fspath(self._output.temporary)
-        self._writer = cv2.VideoWriter(path, code, self._fps, self._size)
+        with muted():
+            self._writer = cv2.VideoWriter(path, code, self._fps, self._size)
         if not self._writer.isOpened():
             raise OutputError(
                 f"cannot write video '{self._output.path}': OpenCV has no encoder for it",

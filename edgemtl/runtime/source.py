@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -10,14 +11,13 @@ from typing import Literal, Protocol
 
 from edgemtl.data.images import StoreImages
 from edgemtl.data.store import SUFFIXES, FolderStore, decode_image
-from edgemtl.data.video import open_video
 from edgemtl.errors import DataError, SourceError
 from edgemtl.records import Frame
-from edgemtl.runtime.capture import Capture, silence_opencv
+from edgemtl.runtime.capture import silence_opencv
 from edgemtl.runtime.live import LiveSource
+from edgemtl.runtime.video import DEFAULT_FPS, VideoSource
 
 Policy = Literal["all", "latest"]
-DEFAULT_FPS = 25.0
 _HINT = "name a video file, a folder of images, a camera (0, /dev/video0) or a URL"
 
 
@@ -57,7 +57,7 @@ def open_source(spec: str, *, policy: Policy | None = None) -> Source:
             "leave the policy out: every frame of a file is processed",
         )
     path = Path(text)
-    if not path.exists():
+    if not text or not os.path.exists(path):  # pathlib's raises for names that are too long
         raise SourceError(f"source: '{text}' does not exist", _HINT)
     try:
         if path.is_dir():
@@ -82,60 +82,10 @@ def _camera(text: str) -> int | str:
     return text
 
 
-class VideoSource:
-    """All frames of a video file, in order, with the times that the container gives them."""
-
-    live = False
-    dropped = 0
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        open_video(path).release()  # refuses missing, empty and text files with a reason
-        self._capture = Capture(str(path))
-        self.fps = self._capture.fps or DEFAULT_FPS
-        self.length = self._capture.frames
-        self.warning: str | None = None
-        self._first = self._capture.read()
-        if self._first is None:
-            self._capture.release()
-            raise SourceError(
-                f"source: video '{path}' has no frame that can be decoded",
-                "it is damaged or cut off before its first frame; copy it again",
-            )
-
-    def __iter__(self) -> Iterator[Frame]:
-        index, last_ns = 0, -1
-        found, self._first = self._first, None
-        while True:
-            if found is None:
-                found = self._capture.read()
-            if found is None:
-                break
-            pixels, time_ms = found
-            pts_ns = self._stamp(index, time_ms, last_ns)
-            yield Frame(pixels, index, pts_ns, time.monotonic_ns())
-            index, last_ns, found = index + 1, pts_ns, None
-        if self.length is not None and index < self.length - 1:
-            self.warning = (
-                f"video '{self._path}' announces {self.length} frames, {index} could be decoded"
-            )
-
-    def _stamp(self, index: int, time_ms: float, last_ns: int) -> int:
-        """The container's time where it makes sense and increases, else by the frame rate."""
-        by_rate = round(index * 1e9 / self.fps)
-        stamp = round(time_ms * 1e6)
-        if index > 0 and stamp <= 0:
-            stamp = by_rate
-        return stamp if stamp > last_ns else max(by_rate, last_ns + 1)
-
-    def close(self) -> None:
-        self._capture.release()
-
-
 class FolderSource:
     """Pictures of a folder, sorted by name, as if filmed at DEFAULT_FPS; Frame.file names each.
 
-    A broken picture is skipped and told about in ``warning``.
+    A broken picture is skipped and told about in ``warning``; SourceError is raised if all are.
     """
 
     live = False
@@ -164,6 +114,11 @@ class FolderSource:
                 continue
             pts_ns = round(index * 1e9 / self.fps)
             yield Frame(pixels, index, pts_ns, time.monotonic_ns(), file=self._store.label(name))
+        if len(broken) == len(self._names):
+            raise SourceError(
+                f"source: none of {len(broken)} pictures can be decoded, first: {broken[0]}",
+                "replace the files",
+            )
 
     def close(self) -> None:
         """Nothing is kept open."""
