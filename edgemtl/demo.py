@@ -7,6 +7,7 @@ its truth is known, because the world was rendered here, from a seed that no tra
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -45,7 +46,7 @@ _FILES = {
     "demo.json": "the figures above",
 }
 _NEXT = """Next:
-  edgemtl run toy --source edgemtl-demo/clip.avi --show
+  edgemtl run toy --source {clip} --show
   edgemtl run street --source YOUR_VIDEO --video out.webm --jsonl out.jsonl
   edgemtl doctor"""
 
@@ -91,7 +92,8 @@ class DemoReport:
             rows.append([f"{stage} p50/p95 (ms)", *(f"{p50:.2f}/{p95:.2f}" for p50, p95 in cells)])
         rows.append(["model size (MB)", *(f"{c.size_bytes / 1e6:.2f}" for c in self.columns)])
         left = [[str(self.folder / name), what] for name, what in _FILES.items()]
-        return f"{table(rows, header)}\n\n{listing(left)}\n\n{_NEXT}"
+        following = _NEXT.format(clip=shlex.quote(str(self.folder / "clip.avi")))
+        return f"{table(rows, header)}\n\n{listing(left)}\n\n{following}"
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -195,7 +197,7 @@ class _Keep:
 def _run(
     model: Path, clip: Path, folder: Path, precision: str
 ) -> tuple[list[FrameResult], RunSummary]:
-    """One pass of the real pipeline over the clip."""
+    """One pass of the real pipeline over the clip. Ctrl-C in it ends the demo."""
     from edgemtl.engine import open_session
     from edgemtl.runtime.pipeline import PipelineConfig, run_pipeline
     from edgemtl.runtime.sink import JsonlSink, MotSink
@@ -211,6 +213,8 @@ def _run(
         summary = run_pipeline(
             session, source, [jsonl, mot, keep], PipelineConfig(min_score=MIN_SCORE)
         )
+    if summary.interrupted:  # scores of a part would stand beside those of the whole
+        raise KeyboardInterrupt
     return keep.results, summary
 
 

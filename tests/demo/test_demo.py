@@ -39,6 +39,7 @@ def test_demo_leaves_everything_it_names(tmp_path: Path, model: Path) -> None:
     for line in report.text().splitlines():
         if line.startswith(str(folder)):
             assert Path(line.split("  ")[0]).is_file()
+    assert f"--source {folder / 'clip.avi'} " in report.text()
     figures = report.to_dict()
     assert json.loads((folder / "demo.json").read_text(encoding="utf-8")) == figures
     assert set(figures["results"]) == {"fp32", "int8"}
@@ -53,6 +54,22 @@ def test_demo_leaves_everything_it_names(tmp_path: Path, model: Path) -> None:
     capture = cv2.VideoCapture(str(folder / "annotated.webm"))
     assert capture.isOpened()
     capture.release()
+
+
+def test_ctrl_c_in_a_run_ends_the_demo(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pipeline reports Ctrl-C instead of raising it; half a run must not become figures."""
+    from edgemtl.runtime import pipeline
+
+    def interrupted(*_: object) -> pipeline.RunSummary:
+        return pipeline.RunSummary(1, 0, 1.0, 1.0, {}, interrupted=True)
+
+    monkeypatch.setattr(pipeline, "run_pipeline", interrupted)
+    options = DemoOptions(model, 1, 2, 1, 2)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(tmp_path / "demo", lambda _: None, options)
+    assert not (tmp_path / "demo" / "demo.json").exists()
 
 
 def test_a_perfect_detector_would_score_one() -> None:
