@@ -169,7 +169,7 @@ class _Job:
         return bytes(plan)
 
     def _parse(self, parser: Any) -> None:
-        if parser.parse(self.chosen.graph.SerializeToString()):
+        if parser.parse(self.chosen.model.SerializeToString()):
             return
         reason = "no reason given"
         if parser.num_errors:

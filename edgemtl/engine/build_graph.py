@@ -30,7 +30,7 @@ _TABLES = Path(edgemtl.__file__).parents[1] / "calibration" / "tables"
 class ChosenGraph:
     """The graph to build, its manifest, and the file that it comes from."""
 
-    graph: onnx.ModelProto
+    model: onnx.ModelProto
     manifest: Manifest
     file: Path
     onnx_sha256: str

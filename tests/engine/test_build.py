@@ -1,0 +1,452 @@
+"""Building engines: with TensorRT-RTX, which needs no GPU, and with a TensorRT in small."""
+
+from __future__ import annotations
+
+import _thread
+import hashlib
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+from fake_builder import FakeBuild, add_builder
+from fake_gpu import install_gpu
+from graph_tools import manifest_of, measured, pictures
+from onnx import numpy_helper
+from tiny_model import tiny_model, write_tiny
+
+from edgemtl.engine import build as build_module
+from edgemtl.engine import gpu as gpu_module
+from edgemtl.engine.build import BuildOptions, BuildReport, build_engine
+from edgemtl.engine.build_graph import choose_graph
+from edgemtl.engine.build_progress import run_cancellable
+from edgemtl.engine.library import find_builder
+from edgemtl.engine.manifest import read_engine, read_engine_manifest
+from edgemtl.errors import EdgeMTLError, EngineError, MissingExtraError, ModelError, OutputError
+from edgemtl.graph.dialect import TRT, host_dialect
+from edgemtl.graph.file import save_model
+from edgemtl.graph.qdq import quantise_model
+from edgemtl.graph.ranges import save_ranges
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``calibrate`` leaves: the float model, both INT8 graphs and their table."""
+    folder = tmp_path_factory.mktemp("models")
+    model = tiny_model()
+    write_tiny(folder / "m.onnx")
+    table = measured(model, pictures(manifest_of(model)))
+    for dialect, name in ((host_dialect(), "m.int8.onnx"), (TRT, "m.int8.trt.onnx")):
+        save_model(*quantise_model(model, manifest_of(model), table, dialect), folder / name)
+    save_ranges(table, folder / "m.int8.ranges.json")
+    return folder
+
+
+@pytest.fixture
+def rtx() -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def rtx_build(model: Path, out: Path, precision: str) -> BuildReport:
+    return build_engine(model, out, BuildOptions(precision, flavour="tensorrt_rtx"))
+
+
+@pytest.mark.usefixtures("rtx")
+@pytest.mark.parametrize(
+    ("given", "precision", "built_from", "model_precision"),
+    [
+        ("m.onnx", "fp32", "m.onnx", ("fp32", "none")),
+        ("m.onnx", "fp16", "m.onnx", ("fp16", "none")),
+        ("m.int8.onnx", "int8", "m.int8.trt.onnx", ("int8", "trt")),
+        ("m.int8.trt.onnx", "int8", "m.int8.trt.onnx", ("int8", "trt")),
+        ("m.onnx", "int8", "m.onnx", ("int8", "trt")),
+    ],
+)
+def test_rtx_builds_every_precision(
+    models: Path,
+    tmp_path: Path,
+    given: str,
+    precision: str,
+    built_from: str,
+    model_precision: tuple[str, str],
+) -> None:
+    import tensorrt_rtx
+
+    report = rtx_build(models / given, tmp_path / "m.engine", precision)
+    assert names(tmp_path) == {"m.engine", "m.engine.json"}
+    plan, engine = read_engine(tmp_path / "m.engine")
+    assert engine == report.engine
+    assert (engine.flavour, engine.version) == ("tensorrt_rtx", tensorrt_rtx.__version__)
+    assert (engine.gpu, engine.precision, engine.batch) == (None, precision, (1, 4))
+    assert (engine.model.precision, engine.model.dialect) == model_precision
+    assert engine.model.input.dtype == "int8"
+    assert engine.source == str(models / given)
+    source = (models / built_from).read_bytes()
+    assert engine.onnx_sha256 == hashlib.sha256(source).hexdigest()
+    assert report.built_from == models / built_from
+    assert report.size_bytes == len(plan) > 10_000
+    assert engine.build_seconds > 0
+    facts = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert (facts["precision"], facts["checked"]) == (precision, False)
+    assert facts["manifest"] == str(tmp_path / "m.engine.json")
+    for word in ("m.engine: ", precision, built_from, "1 to 4", "not run on this machine"):
+        assert word in report.text()
+
+
+@pytest.mark.usefixtures("rtx")
+def test_rtx_says_what_it_cannot_read(tmp_path: Path) -> None:
+    """Det is ONNX, and no TensorRT has it."""
+    model = tiny_model(size_hw=(32, 32))
+    model.graph.node.append(onnx.helper.make_node("Det", ["t0"], ["det"], name="the_det"))
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    with pytest.raises(EngineError, match="cannot read the graph") as caught:
+        rtx_build(tmp_path / "m.onnx", tmp_path / "m.engine", "fp32")
+    assert "at Det 'the_det'" in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+    assert names(tmp_path) == {"m.onnx"}
+
+
+@pytest.mark.usefixtures("rtx")
+def test_ctrl_c_ends_a_real_build(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[bool] = []
+    make = build_module.make_monitor
+
+    def interrupting(module: object, step: Callable[[], bool]) -> object:
+        def count() -> bool:
+            if not taken:
+                _thread.interrupt_main()
+            time.sleep(0.02)
+            taken.append(step())
+            return taken[-1]
+
+        return make(module, count)
+
+    monkeypatch.setattr(build_module, "make_monitor", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        rtx_build(models / "m.onnx", tmp_path / "m.engine", "fp32")
+    assert taken[-1] is False
+    assert len(taken) < 150, "the build went on to its end"
+    assert names(tmp_path) == set()
+
+
+def _broken(folder: Path) -> None:
+    (folder / "m.onnx").write_bytes((folder / "m.onnx").read_bytes()[:5000])
+
+
+def _lone(folder: Path) -> None:
+    for name in ("m.int8.trt.onnx", "m.int8.ranges.json"):
+        (folder / name).unlink()
+
+
+def _other_calibration(folder: Path) -> None:
+    model = tiny_model()
+    table = measured(model, pictures(manifest_of(model), seed=9))
+    quantised = quantise_model(model, manifest_of(model), table, TRT)
+    save_model(*quantised, folder / "m.int8.trt.onnx")
+
+
+def _other_network(folder: Path) -> None:
+    write_tiny(folder / "m.onnx", seed=1)
+
+
+def _large_weight(folder: Path) -> None:
+    model = onnx.load(str(folder / "m.onnx"))
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    weight = next(t for t in model.graph.initializer if t.name == conv.input[1])
+    value = numpy_helper.to_array(weight) * np.float32(1e6)
+    weight.CopyFrom(numpy_helper.from_array(value, weight.name))
+    onnx.save(model, str(folder / "m.onnx"))
+
+
+def _engine(folder: Path) -> None:
+    (folder / "m.engine").write_bytes(b"an engine")
+
+
+REFUSED: list[
+    tuple[Callable[[Path], object], str, str, str, type[EdgeMTLError], str, str | None]
+] = [
+    (_lone, "m.onnx", "int8", "x.engine", EngineError, "INT8 needs .* Q/DQ", "edgemtl calibrate "),
+    (_lone, "m.int8.onnx", "int8", "x.engine", EngineError, "not beside it", "calibrate .*m.onnx"),
+    (
+        _other_network, "m.onnx", "int8", "x.engine",
+        EngineError, "INT8 needs .* Q/DQ", r"edgemtl calibrate .*m\.onnx --images .*m\.int8\.onnx",
+    ),
+    (
+        _other_calibration, "m.int8.onnx", "int8", "x.engine",
+        EngineError, "same calibration", "edgemtl calibrate ",
+    ),
+    (str, "m.int8.onnx", "fp32", "x.engine", EngineError, "fp32 from an int8", "--precision int8"),
+    (str, "m.int8.trt.onnx", "fp16", "x.engine", EngineError, "fp16 from an int8", "float32"),
+    (_engine, "m.engine", "fp32", "x.engine", EngineError, "an engine already", r"\.onnx"),
+    (_broken, "m.onnx", "fp32", "x.engine", ModelError, "only a part", "export"),
+    (str, "gone.onnx", "fp32", "x.engine", ModelError, "cannot be read", None),
+    (_large_weight, "m.onnx", "fp16", "x.engine", ModelError, "float16 cannot", "fp32"),
+    (str, "m.onnx", "fp32", "x.onnx", OutputError, r"ending in \.engine", None),
+    (str, "m.onnx", "fp32", "no/x.engine", OutputError, "does not exist", "mkdir"),
+    (
+        lambda folder: (folder / "x.engine").mkdir(), "m.onnx", "fp32", "x.engine",
+        OutputError, "is a folder", None,
+    ),
+    (
+        lambda folder: (folder / "x.engine.json").mkdir(), "m.onnx", "fp32", "x.engine",
+        OutputError, "is a folder", None,
+    ),
+]  # fmt: skip
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeBuild:
+    """A machine with a GPU and TensorRT 10; its cache folder is ``tmp_path/cache``."""
+    install_gpu(monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return add_builder(sys.modules["tensorrt"])
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(("prepare", "model", "precision", "out", "error", "word", "hint"), REFUSED)
+def test_refusals_write_nothing(
+    models: Path,
+    tmp_path: Path,
+    prepare: Callable[[Path], object],
+    model: str,
+    precision: str,
+    out: str,
+    error: type[EdgeMTLError],
+    word: str,
+    hint: str | None,
+) -> None:
+    for path in models.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    prepare(tmp_path)
+    before = names(tmp_path)
+    with pytest.raises(error, match=word) as caught:
+        build_engine(tmp_path / model, tmp_path / out, BuildOptions(precision))
+    if hint is not None:
+        assert re.search(hint, str(caught.value.hint))
+    assert "\n" not in caught.value.message
+    assert names(tmp_path) == before
+
+
+def test_int8_engines_are_quantised_and_nothing_else_is(models: Path) -> None:
+    kinds = {
+        precision: {n.op_type for n in choose_graph(models / "m.onnx", precision).model.graph.node}
+        for precision in ("fp32", "fp16", "int8")
+    }
+    assert "QuantizeLinear" in kinds["int8"]
+    assert "QuantizeLinear" not in kinds["fp32"] | kinds["fp16"]
+    assert choose_graph(models / "m.onnx", "fp32").model == onnx.load(str(models / "m.onnx"))
+
+
+def test_a_float16_model_is_taken_as_it_is(models: Path, tmp_path: Path) -> None:
+    half = choose_graph(models / "m.onnx", "fp16")
+    save_model(half.model, half.manifest, tmp_path / "half.onnx")
+    again = choose_graph(tmp_path / "half.onnx", "fp16")
+    assert list(again.model.graph.node) == list(half.model.graph.node)
+    with pytest.raises(EngineError, match="fp32 from an fp16 graph"):
+        choose_graph(tmp_path / "half.onnx", "fp32")
+    with pytest.raises(EngineError, match="this one is fp16"):
+        choose_graph(tmp_path / "half.onnx", "int8")
+
+
+def test_what_the_builder_is_told(models: Path, tmp_path: Path, fake: FakeBuild) -> None:
+    options = BuildOptions("fp32", workspace_mb=64, max_batch=8)
+    report = build_engine(models / "m.onnx", tmp_path / "m.engine", options)
+    shapes = [(n, 3, 32, 64) for n in (1, 1, 8)]
+    assert fake.profiles == [("images", *shapes)]
+    assert fake.workspace == 64 * 2**20
+    assert fake.flags == 1 << 1, "TensorRT 10: STRONGLY_TYPED is bit 1"
+    assert fake.answers == [True, True, True]
+    assert report.engine.batch == (1, 8)
+    assert report.engine.workspace_mb == 64
+    assert report.engine.gpu is not None
+    assert report.engine.gpu.name == "Fake Orin"
+    assert report.checked
+    assert "finite on a test run" in report.text()
+    assert "Fake Orin (compute capability 8.7)" in report.text()
+    assert (tmp_path / "m.engine").read_bytes() == (models / "m.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(("typed_bit", "flags"), [(0, 1), (None, 0)])
+def test_newer_tensorrt_is_always_strongly_typed(
+    models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    typed_bit: int | None,
+    flags: int,
+) -> None:
+    install_gpu(monkeypatch, version="11.0.0")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    told = add_builder(sys.modules["tensorrt"], typed_bit=typed_bit)
+    build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
+    assert told.flags == flags
+    assert read_engine_manifest(tmp_path / "m.engine").version == "11.0.0"
+
+
+def test_a_fixed_batch_needs_no_profile(tmp_path: Path, fake: FakeBuild) -> None:
+    model = tiny_model()
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    report = build_engine(tmp_path / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
+    assert fake.profiles == []
+    assert report.engine.batch == (1, 1)
+
+
+def test_a_failed_build_says_why(models: Path, tmp_path: Path, fake: FakeBuild) -> None:
+    (tmp_path / "m.engine").write_bytes(b"the old one")
+    fake.change = lambda data: None
+    with pytest.raises(EngineError, match="could not find any implementation") as caught:
+        build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
+    assert "--workspace-mb" in str(caught.value.hint)
+    fake.parse_error = SimpleNamespace(
+        desc=lambda: "no importer\nfor it", node_name=lambda: "", node_operator=lambda: ""
+    )
+    with pytest.raises(EngineError, match=r"cannot read the graph: no importer for it$"):
+        build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
+    fake.broken_builder = True
+    with pytest.raises(EngineError, match="on this machine: CUDA initialization failure"):
+        build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
+    assert names(tmp_path) == {"m.engine"}
+    assert (tmp_path / "m.engine").read_bytes() == b"the old one"
+
+
+def test_ctrl_c_leaves_nothing(models: Path, tmp_path: Path, fake: FakeBuild) -> None:
+    fake.steps = 500
+
+    def interrupt(number: int) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        if number == 2:
+            _thread.interrupt_main()
+        time.sleep(0.01)
+
+    fake.before_step = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
+    assert fake.answers[:2] == [True, True]
+    assert fake.answers[-1] is False
+    assert len(fake.answers) < 500
+    assert names(tmp_path) == set()
+
+
+def test_work_beside_the_main_thread_gives_its_result_or_its_error() -> None:
+    assert run_cancellable(lambda step: [step() for _ in range(3)], "x") == [True] * 3
+    with pytest.raises(ZeroDivisionError):
+        run_cancellable(lambda step: 1 // 0, "x")
+
+
+@pytest.mark.parametrize("field", ["scores", "image_probs", "boxes", "embeddings"])
+def test_an_engine_that_is_not_finite_is_not_written(
+    models: Path, tmp_path: Path, fake: FakeBuild, field: str
+) -> None:
+    def spoil(data: bytes) -> bytes:
+        """The output ``field`` of the engine becomes infinite, as overflown float16 is."""
+        model = onnx.ModelProto.FromString(data)
+        node = next(n for n in model.graph.node if field in n.output)
+        node.output[list(node.output).index(field)] = "honest"
+        infinite = numpy_helper.from_array(np.array(np.inf, np.float32), "infinite")
+        model.graph.initializer.append(infinite)
+        model.graph.node.append(onnx.helper.make_node("Add", ["honest", "infinite"], [field]))
+        return model.SerializeToString()
+
+    fake.change = spoil
+    with pytest.raises(EngineError, match="not finite") as caught:
+        build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp16"))
+    assert field in caught.value.message
+    assert names(tmp_path) == {"cache"}
+
+
+def test_without_pycuda_the_engine_is_not_run(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_gpu(monkeypatch, pycuda=False)
+    add_builder(sys.modules["tensorrt"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    report = build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
+    assert not report.checked
+
+
+def test_timings_are_kept_for_the_next_build(models: Path, tmp_path: Path, fake: FakeBuild) -> None:
+    def build() -> bytes | None:
+        build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
+        return fake.known
+
+    assert build() == b""
+    (cache,) = (tmp_path / "cache" / "edgemtl").iterdir()
+    assert cache.name == "tensorrt-10.3.0-Fake-Orin.timings"
+    assert build() == b"timings of "
+    assert cache.read_bytes() == b"timings of timings of "
+    fake.reject_cache = True
+    assert build() == b"", "a cache of another machine is replaced"
+    assert cache.read_bytes() == b"timings of "
+
+
+def test_timings_that_cannot_be_kept_are_no_failure(
+    models: Path, tmp_path: Path, fake: FakeBuild
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    options = BuildOptions("fp32", cache=tmp_path / "file" / "cache")
+    assert build_engine(models / "m.onnx", tmp_path / "m.engine", options).size_bytes > 0
+    assert fake.known == b""
+
+
+@pytest.mark.parametrize("field", ["workspace_mb", "max_batch"])
+def test_options_are_checked(field: str) -> None:
+    with pytest.raises(ValueError, match=f"{field}: expected at least 1, got 0"):
+        BuildOptions("fp32", **{field: 0})
+
+
+@pytest.mark.parametrize(
+    ("full", "portable", "gpu", "wanted", "found"),
+    [
+        (True, True, True, None, "tensorrt"),
+        (True, True, False, None, "tensorrt_rtx"),
+        (False, True, True, None, "tensorrt_rtx"),
+        (True, True, True, "tensorrt_rtx", "tensorrt_rtx"),
+        (True, False, False, None, EngineError),
+        (True, True, False, "tensorrt", EngineError),
+        (False, False, True, None, MissingExtraError),
+        (True, False, True, "tensorrt_rtx", MissingExtraError),
+    ],
+)
+def test_which_package_builds(
+    monkeypatch: pytest.MonkeyPatch,
+    full: bool,
+    portable: bool,
+    gpu: bool,
+    wanted: str | None,
+    found: str | type[EdgeMTLError],
+) -> None:
+    for flavour, present in (("tensorrt", full), ("tensorrt_rtx", portable)):
+        if present:
+            install_gpu(monkeypatch, flavour=flavour)
+        else:
+            monkeypatch.setitem(sys.modules, flavour, None)
+    if not gpu:
+        monkeypatch.setattr(gpu_module, "_driver", lambda: None)
+    if isinstance(found, str):
+        assert find_builder(wanted).flavour == found
+        return
+    with pytest.raises(found) as caught:
+        find_builder(wanted)
+    assert "edgemtl[rtx]" in str(caught.value.hint)
+
+
+def test_stubs_alone_are_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flavour in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, flavour, SimpleNamespace(__version__="10.13"))
+    with pytest.raises(MissingExtraError):
+        find_builder()

@@ -1,0 +1,308 @@
+"""The TensorRT session, on a real GPU where there is one, and on a GPU in small (fake_gpu)."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from fake_gpu import FakeGpu, install_gpu
+from graph_tools import manifest_of, measured, pictures, run
+from session_contract import SessionContract, close_to
+from tiny_model import tiny_model, write_tiny
+
+from edgemtl.engine import gpu as gpu_module
+from edgemtl.engine import open_session
+from edgemtl.engine.gpu import Gpu, find_gpu
+from edgemtl.engine.manifest import EngineManifest, manifest_path, sha256_of
+from edgemtl.engine.tensorrt import TensorRTSession
+from edgemtl.errors import ConfigError, EngineError, MissingExtraError, ModelError
+from edgemtl.files import write_text
+from edgemtl.graph.dialect import TRT
+from edgemtl.graph.file import save_model
+from edgemtl.graph.qdq import quantise_model
+
+ORIN = Gpu(name="Fake Orin", compute_capability="8.7")
+
+
+def write_engine(plan: bytes, model: onnx.ModelProto, path: Path, **changes: object) -> Path:
+    """An engine of the fake TensorRT with its manifest."""
+    fields = {
+        "model": manifest_of(model),
+        "source": "m.onnx",
+        "onnx_sha256": "0" * 64,
+        "engine_sha256": sha256_of(plan),
+        "flavour": "tensorrt",
+        "version": "10.3.0",
+        "gpu": ORIN,
+        "precision": "fp32",
+        "workspace_mb": 1024,
+        "batch": (1, 4),
+        "build_seconds": 1.5,
+    }
+    path.write_bytes(plan)
+    manifest = EngineManifest(**{**fields, **changes})
+    write_text(manifest_path(path), manifest.to_json())
+    return path
+
+
+def tiny_engine(path: Path, **changes: object) -> Path:
+    model = tiny_model()
+    return write_engine(model.SerializeToString(), model, path, **changes)
+
+
+def open_onnx(path: Path, *, batch: int = 1, threads: int | None = None) -> TensorRTSession:
+    """A session on an engine whose plan is the ONNX file ``path``."""
+    plan = path.read_bytes()
+    engine = path.with_suffix(".engine")
+    write_engine(plan, onnx.ModelProto.FromString(plan), engine)
+    return TensorRTSession(engine, batch=batch)
+
+
+class TestOnACard(SessionContract):
+    """A GPU with memory of its own: uploads and downloads."""
+
+    open = staticmethod(open_onnx)
+    integrated = False
+    test_files_that_are_no_models = None  # of .onnx files; engines below
+
+    @pytest.fixture(autouse=True)
+    def gpu(self, monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
+        return install_gpu(monkeypatch, integrated=self.integrated)
+
+    def test_facts(self, model: onnx.ModelProto, path: Path) -> None:
+        with closing(self.open(path, batch=3)) as session:
+            assert session.manifest == manifest_of(model)
+            assert session.batch == 3
+            assert session.backend == "tensorrt 10.3.0 (Fake Orin, fp32)"
+            buffer = session.input(session.acquire())
+            assert (buffer.shape, buffer.dtype) == ((3, 3, 32, 64), np.int8)
+
+    def test_the_stream_carries_upload_run_download_event(self, path: Path, gpu: FakeGpu) -> None:
+        with closing(self.open(path, batch=4)) as session:
+            slots = [session.acquire(), session.acquire()]
+            tickets = [session.submit(slot, n) for slot, n in zip(slots, (3, 1), strict=True)]
+            assert gpu.log == [], "submit must not wait"
+            session.collect(tickets[0])
+            picture, boxes = 3 * 32 * 64, 8 * 4 * 4
+            sizes = [boxes, 8 * 4, 8 * 4, 8 * 4 * 4, 2 * 4]
+            ran = [("run", 3), ("event",)]
+            if not self.integrated:
+                downs = [("dtoh", 3 * size) for size in sizes]
+                ran = [("htod", 3 * picture), ("run", 3), *downs, ("event",)]
+            assert gpu.log == ran, "the other slot's work is not waited for"
+            session.collect(tickets[1])
+            assert ("run", 1) in gpu.log
+
+    def test_submit_allocates_nothing(self, path: Path, images: np.ndarray, gpu: FakeGpu) -> None:
+        with closing(self.open(path, batch=2)) as session:
+            made = (len(gpu.memory), len(gpu.pinned), len(gpu.streams))
+            for n in (1, 2, 1, 2, 2):
+                session.infer(images[:n])
+            assert (len(gpu.memory), len(gpu.pinned), len(gpu.streams)) == made
+            assert made[2] == 1
+
+    def test_every_thread_may_call(
+        self, path: Path, images: np.ndarray, want: dict[str, np.ndarray], gpu: FakeGpu
+    ) -> None:
+        session = self.open(path)
+        depths: list[int] = []
+
+        def elsewhere() -> None:
+            close_to(session.infer(images[:1]), want, slice(0, 1))
+            session.close()
+            depths.append(gpu.depth)
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        assert [*depths, gpu.depth] == [0, 0]
+
+    def test_a_run_that_cannot_start(self, path: Path, images: np.ndarray, gpu: FakeGpu) -> None:
+        with closing(self.open(path)) as session:
+            gpu.fail_at_run = True
+            with pytest.raises(EngineError, match="enqueueV3: out of tactics"):
+                session.infer(images[:1])
+            assert gpu.depth == 0
+
+    def test_a_gpu_that_fails_under_way(
+        self, path: Path, images: np.ndarray, want: dict[str, np.ndarray], gpu: FakeGpu
+    ) -> None:
+        session = self.open(path)
+        gpu.fail_at_wait = True
+        for _ in range(3):
+            with pytest.raises(EngineError, match="illegal memory access") as caught:
+                session.infer(images[:1])
+            assert caught.value.hint
+        assert gpu.depth == 0
+        gpu.fail_at_wait = False
+        close_to(session.infer(images[:1]), want, slice(0, 1))
+        gpu.fail_at_wait = True
+        session.close()
+
+
+class TestOnAnIntegratedGpu(TestOnACard):
+    """A GPU that shares the host's memory: no copies at all."""
+
+    integrated = True
+
+    def test_no_copies(self, path: Path, images: np.ndarray, gpu: FakeGpu) -> None:
+        with closing(self.open(path)) as session:
+            session.infer(images[:1])
+        assert {entry[0] for entry in gpu.log} == {"run", "event"}
+
+
+def test_open_session_takes_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_gpu(monkeypatch)
+    with closing(open_session(tiny_engine(tmp_path / "m.engine"), batch=2)) as session:
+        assert session.backend.startswith("tensorrt 10.3.0")
+        assert session.batch == 2
+
+
+def test_rtx_engines_run_through_tensorrt_rtx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_gpu(monkeypatch, flavour="tensorrt_rtx", version="1.7.1")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    fields = {"flavour": "tensorrt_rtx", "version": "1.7.1", "gpu": None}
+    images = pictures(manifest_of(tiny_model()), 2)
+    with closing(TensorRTSession(tiny_engine(tmp_path / "m.engine", **fields), batch=2)) as session:
+        assert session.backend == "tensorrt_rtx 1.7.1 (Fake Orin, fp32)"
+        close_to(session.infer(images), run(tiny_model(), images), slice(0, 2))
+
+
+def _stale(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[:-1])
+    return path
+
+
+def _no_manifest(path: Path) -> Path:
+    manifest_path(path).unlink()
+    return path
+
+
+REFUSED: list[tuple[dict[str, object], Callable[[Path], Path], str]] = [
+    ({}, _stale, "stale"),
+    ({}, _no_manifest, "'m.engine.json' is missing"),
+    ({"version": "10.3.1"}, Path, r"foreign: built by tensorrt 10\.3\.1, here is tensorrt 10\.3"),
+    ({"gpu": Gpu(name="Other", compute_capability="8.7")}, Path, "built for Other"),
+    ({"gpu": Gpu(name="Fake Orin", compute_capability="8.6")}, Path, "here is Fake Orin"),
+]
+
+
+@pytest.mark.parametrize(("changes", "spoil", "word"), REFUSED)
+def test_stale_and_foreign_engines_are_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+    spoil: Callable[[Path], Path],
+    word: str,
+) -> None:
+    gpu = install_gpu(monkeypatch)
+    path = spoil(tiny_engine(tmp_path / "m.engine", **changes))
+    with pytest.raises(EngineError, match=word) as caught:
+        TensorRTSession(path)
+    assert "edgemtl build " in str(caught.value.hint)
+    assert "--precision fp32" in str(caught.value.hint)
+    assert str(path) in str(caught.value.hint)
+    assert (gpu.memory, gpu.streams) == ({}, {}), "refused before the GPU is touched"
+
+
+def test_an_engine_of_the_other_flavour_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_gpu(monkeypatch)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(MissingExtraError, match="tensorrt_rtx") as caught:
+        TensorRTSession(tiny_engine(tmp_path / "m.engine", flavour="tensorrt_rtx"))
+    assert caught.value.hint == 'pip install "edgemtl[rtx]"'
+
+
+def test_a_damaged_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_gpu(monkeypatch)
+    path = write_engine(b"damaged", tiny_model(), tmp_path / "m.engine")
+    with pytest.raises(EngineError, match="Code 1: Serialization assertion failed") as caught:
+        TensorRTSession(path)
+    assert caught.value.hint == f"edgemtl build m.onnx --precision fp32 --out {path}"
+
+
+def test_an_engine_that_contradicts_its_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = install_gpu(monkeypatch)
+    plan = tiny_model(top_k=6).SerializeToString()
+    with pytest.raises(ModelError, match="boxes"):
+        TensorRTSession(write_engine(plan, tiny_model(), tmp_path / "m.engine"))
+    assert gpu.depth == 0
+
+
+@pytest.mark.parametrize(("batch", "error"), [(0, ValueError), (-1, ValueError), (5, ConfigError)])
+def test_batches_that_the_engine_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, error: type[Exception]
+) -> None:
+    install_gpu(monkeypatch)
+    with pytest.raises(error, match="batch"):
+        TensorRTSession(tiny_engine(tmp_path / "m.engine"), batch=batch)
+
+
+def test_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_gpu(monkeypatch)
+    monkeypatch.setattr(gpu_module, "_driver", lambda: None)
+    with pytest.raises(EngineError, match=r"running 'm\.engine' needs an NVIDIA GPU") as caught:
+        TensorRTSession(tiny_engine(tmp_path / "m.engine"))
+    assert ".onnx" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("missing", ["tensorrt", "pycuda"])
+def test_without_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    install_gpu(monkeypatch, pycuda=missing != "pycuda")
+    if missing == "tensorrt":
+        monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(MissingExtraError, match=f"'m.engine' needs the package '{missing}'") as got:
+        TensorRTSession(tiny_engine(tmp_path / "m.engine"))
+    assert got.value.hint == 'pip install "edgemtl[tensorrt]"'
+
+
+def _why_no_real_gpu() -> str:
+    """Why a real engine cannot run here, or nothing."""
+    if find_gpu() is None:
+        return "no NVIDIA GPU"
+    if find_spec("pycuda") is None:
+        return "pycuda is not installed"
+    packages = (find_spec("tensorrt"), find_spec("tensorrt_rtx"))
+    if not any(spec is not None and spec.origin is not None for spec in packages):
+        return "neither tensorrt nor tensorrt_rtx is installed"
+    return ""
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(_why_no_real_gpu()), reason=_why_no_real_gpu())
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("fp32", 2e-3), ("fp16", 0.05), ("int8", 0.1)]
+)
+def test_a_real_engine_agrees_with_onnxruntime(
+    tmp_path: Path, precision: str, tolerance: float
+) -> None:
+    from edgemtl.engine.build import BuildOptions, build_engine
+
+    path = write_tiny(tmp_path / "m.onnx")
+    images = pictures(manifest_of(tiny_model()), 4)
+    if precision == "int8":
+        model, table = tiny_model(), measured(tiny_model(), images)
+        quantised = quantise_model(model, manifest_of(model), table, TRT)
+        path = tmp_path / "m.int8.onnx"
+        save_model(*quantised, path)
+    report = build_engine(path, tmp_path / "m.engine", BuildOptions(precision))
+    want = run(onnx.load(str(path)), images)
+    with closing(TensorRTSession(report.out, batch=4)) as session:
+        for n in (1, 3, 4):
+            outputs = session.infer(images[:n])
+            np.testing.assert_allclose(outputs.scores, want["scores"][:n], atol=tolerance)
+            assert outputs.image_probs is not None
+            np.testing.assert_allclose(outputs.image_probs, want["image_probs"][:n], atol=tolerance)
