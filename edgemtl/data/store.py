@@ -89,7 +89,7 @@ class ZipStore(Store):
             self._zip = zipfile.ZipFile(self.path)
         except OSError as error:
             raise DataError(f"{self.path}: {error.strerror}", "check the path") from error
-        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        except (zipfile.BadZipFile, RuntimeError, ValueError) as error:
             raise DataError(f"{self.path}: not a zip file ({error})", _REPAIR) from error
         self._owner = os.getpid()
 
