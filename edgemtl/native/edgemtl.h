@@ -165,7 +165,7 @@ typedef struct {
     float split_score;    /* from here: first association; below: the second */
     float birth_score;    /* from here an unmatched detection starts a track */
     float confirm_score;  /* sum of scores that confirms a track */
-    float lost_s;         /* life of a confirmed track without detections */
+    float lost_s;         /* life of a confirmed track without detections; no gap in time outlives it */
     float tentative_s;    /* the same before its confirmation */
     float coast_s;        /* how long a track without detections is still shown */
     float position_noise, acceleration_noise, initial_speed, shape_noise; /* em_kalman_noise */

@@ -401,12 +401,18 @@ static int is_over(const em_tracker *t, const track *tr, const em_frame_info *fr
     return unseen > t->config.lost_s * (left_the_picture(tr, frame) ? 0.5 : 1.0);
 }
 
-static void bury(em_tracker *t, const em_frame_info *frame)
+static int is_forgotten(const em_tracker *t, const track *tr, const em_frame_info *frame)
+{
+    return seconds(tr->seen_ns, frame->pts_ns) > fmax(t->config.lost_s, t->config.tentative_s);
+}
+
+static void bury(em_tracker *t, const em_frame_info *frame,
+                 int (*gone)(const em_tracker *, const track *, const em_frame_info *))
 {
     int32_t kept = 0;
     size_t dim = (size_t)t->dim;
     for (int32_t k = 0; k < t->n_tracks; ++k) {
-        if (is_over(t, &t->tracks[k], frame)) {
+        if (gone(t, &t->tracks[k], frame)) {
             continue;
         }
         if (kept != k) {
@@ -527,6 +533,8 @@ int em_tracker_step(em_tracker *t, const em_rows *d, const em_frame_info *frame,
         return EM_ETIME;
     }
     lay_out((size_t)t->n_tracks, (size_t)d->n, scratch, &w);
+    /* After a gap in the stream nobody continues an identity whose time is over. */
+    bury(t, frame, is_forgotten);
     predict(t, frame->pts_ns);
     sort_out(t, d, w.kind);
     associate(t, d, STRONG, frame->pts_ns, &w);
@@ -537,7 +545,7 @@ int em_tracker_step(em_tracker *t, const em_rows *d, const em_frame_info *frame,
             update(t, k, d, t->tracks[k].det_index, frame->pts_ns);
         }
     }
-    bury(t, frame);
+    bury(t, frame, is_over);
     give_birth(t, d, frame->pts_ns, w.kind);
     t->last_ns = frame->pts_ns;
     t->started = 1;
