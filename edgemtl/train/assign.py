@@ -1,8 +1,14 @@
-"""Task-aligned assignment of anchor points to objects (TOOD, arXiv 2108.07755, section 3.3).
+"""Assignment of anchor points to objects: many for learning, one for inference without NMS.
 
-The alignment of a point with an object is t = s^alpha * IoU^beta, s its score for the object's
-class. One-to-many takes the ten best points of an object, one-to-one the best; both rank alike
-(YOLOv10, arXiv 2405.14458, section 3.1), so the second learns from what the first improves.
+One-to-many is task-aligned (TOOD, arXiv 2108.07755, section 3.3): the alignment of a point with an
+object is t = s^alpha * IoU^beta, s its score for the object's class; the best points are positive.
+
+One-to-one needs a winner that does not change from step to step: neighbours regress boxes of the
+same quality, and a target that jumps between them teaches all of them a low score, which leaves
+duplicates behind. So its rank is a fixed geometric prior (the cell at the centre, on the level that
+fits the size) times s^alpha * IoU: the prior breaks the tie, the score keeps the winner, the IoU
+lets an occluded object move it. Prior and product as in POTO (arXiv 2012.03544, section 3.2), the
+score's part as in OneNet (arXiv 2012.05780).
 """
 
 from __future__ import annotations
@@ -15,6 +21,11 @@ from torch import Tensor
 from edgemtl.nn.heads import STRIDES
 
 ALPHA, BETA = 0.5, 6.0
+ONE_ALPHA = 0.3
+_CENTRE_SIGMA = 0.7  # of the centre prior, in cells
+_FITTING_CELLS = 5.0  # an object of this many cells a side is at home on a level
+_CANDIDATES = 5  # of one object; more objects never meet in one cell
+_IOU_FLOOR = 0.1  # lets the prior decide before boxes are learned
 _TINY = 1e-9
 
 
@@ -94,3 +105,57 @@ def _owner(preference: Tensor, chosen: Tensor, frame: Tensor, n_images: int) -> 
     best.scatter_reduce_(0, frame[:, None].expand_as(value), value, "amax")
     owner: Tensor = value >= best[frame]
     return owner
+
+
+@torch.no_grad()
+def assign_one(
+    scores: Tensor,
+    boxes_net: Tensor,
+    anchors: tuple[Tensor, Tensor],
+    objects: tuple[Tensor, Tensor, Tensor],
+) -> Assignment:
+    """The one positive point of each object, and its IoU as quality; no point serves two objects.
+
+    As :func:`assign`; ``anchors`` are points f32 [A, 2] and strides f32 [A].
+    """
+    frame, truth, labels = objects
+    if not len(frame):
+        none = frame.new_zeros(0)
+        return Assignment(none, none, none, boxes_net.new_zeros(0))
+    points, _ = anchors
+    iou = box_iou_aligned(boxes_net[frame], truth[:, None])[0]
+    rank = prior(*anchors, truth) * scores[frame, labels].pow(ONE_ALPHA) * (iou + _IOU_FLOOR)
+    value, index = rank.topk(min(_CANDIDATES, len(points)), dim=1)
+    chosen = _one_each(value.tolist(), index.tolist(), frame.tolist())
+    which = torch.tensor([g for g, _ in chosen], dtype=torch.long, device=frame.device)
+    point = torch.tensor([a for _, a in chosen], dtype=torch.long, device=frame.device)
+    return Assignment(frame[which], point, which, iou[which, point])
+
+
+def prior(points: Tensor, strides: Tensor, boxes: Tensor) -> Tensor:
+    """f32 [G, A]: how well cells [A] suit boxes [G, 4] by place and level; 0 outside the box."""
+    centre, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).clamp(min=1.0)
+    cells = (points[None] - centre[:, None]).norm(dim=-1) / strides
+    octaves = torch.log2(sides.prod(1).sqrt()[:, None] / (_FITTING_CELLS * strides))
+    fit = (-(cells**2) / (2 * _CENTRE_SIGMA**2) - octaves**2).clamp(min=-60.0)
+    suits: Tensor = fit.exp() * inside(points, boxes)
+    return suits
+
+
+def _one_each(
+    value: list[list[float]], index: list[list[int]], frame: list[int]
+) -> list[tuple[int, int]]:
+    """(object, point) pairs, the best ranked first; who comes too late takes his next candidate."""
+    ranked = sorted(
+        ((v, g, a) for g, row in enumerate(value) for v, a in zip(row, index[g], strict=True)),
+        key=lambda entry: -entry[0],
+    )
+    served: set[int] = set()
+    taken: set[tuple[int, int]] = set()
+    pairs = []
+    for v, g, a in ranked:
+        if v > 0 and g not in served and (frame[g], a) not in taken:
+            served.add(g)
+            taken.add((frame[g], a))
+            pairs.append((g, a))
+    return sorted(pairs)

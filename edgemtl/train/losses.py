@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from edgemtl.nn.heads import anchor_points, decode_boxes
 from edgemtl.nn.network import MultiTaskNetwork, TrainingOutputs
-from edgemtl.train.assign import Assignment, assign, box_iou_aligned, inside
+from edgemtl.train.assign import Assignment, assign, assign_one, box_iou_aligned, inside
 from edgemtl.train.batches import Batch
 from edgemtl.train.config import LossConfig
 
-MANY, ONE = 10, 1
+MANY = 10
 _EMBEDDED_POINTS = 3  # per object: neighbours of the selected point may be selected next time
 
 
@@ -44,9 +44,11 @@ def compute_losses(
     weight = class_weight(batch, points)
     assert outputs.dense.logits_many is not None
     parts, found = [], []
-    for logits, top in ((outputs.dense.logits_one, ONE), (outputs.dense.logits_many, MANY)):
-        logits = logits.float()
-        positive = assign(logits.sigmoid(), boxes, points, objects, top)
+    one, many = outputs.dense.logits_one.float(), outputs.dense.logits_many.float()
+    for logits, positive in (
+        (one, assign_one(one.sigmoid(), boxes, (points, strides), objects)),
+        (many, assign(many.sigmoid(), boxes, points, objects, MANY)),
+    ):
         parts.append(_detection(logits, boxes, objects, positive, weight, config.box))
         found.append(positive)
     embed = None

@@ -8,7 +8,16 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgemtl.nn.heads import anchor_points  # noqa: E402
-from edgemtl.train.assign import ALPHA, BETA, assign, box_iou_aligned, inside  # noqa: E402
+from edgemtl.train.assign import (  # noqa: E402
+    ALPHA,
+    BETA,
+    ONE_ALPHA,
+    assign,
+    assign_one,
+    box_iou_aligned,
+    inside,
+    prior,
+)
 
 SIZE = (64, 96)
 
@@ -100,3 +109,66 @@ def test_iou_and_giou_against_torchvision() -> None:
     ours, generalised = box_iou_aligned(a, b)
     torch.testing.assert_close(ours, ops.box_iou(a, b).diagonal())
     torch.testing.assert_close(generalised, ops.generalized_box_iou(a, b).diagonal())
+
+
+def slow_assign_one(scores, boxes, anchors, objects):
+    """{object: point} by sorting every pair that there is."""
+    points, strides = (t.numpy() for t in anchors)
+    frame, truth, labels = (o.numpy() for o in objects)
+    pairs = []
+    for g, (x1, y1, x2, y2) in enumerate(truth):
+        for a, (px, py) in enumerate(points):
+            if not (x1 < px < x2 and y1 < py < y2):
+                continue
+            cells = np.hypot(px - (x1 + x2) / 2, py - (y1 + y2) / 2) / strides[a]
+            octaves = np.log2(np.sqrt((x2 - x1) * (y2 - y1)) / (5.0 * strides[a]))
+            rank = np.exp(-(cells**2) / (2 * 0.7**2) - octaves**2)
+            rank *= float(scores[frame[g], labels[g], a]) ** ONE_ALPHA
+            rank *= iou(boxes[frame[g], a].numpy(), truth[g]) + 0.1
+            pairs.append((rank, g, a))
+    found: dict[int, int] = {}
+    for _, g, a in sorted(pairs, reverse=True):
+        if g not in found and (int(frame[g]), a) not in {(int(frame[o]), found[o]) for o in found}:
+            found[g] = a
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_one_to_one_equals_the_obvious_loop(seed: int) -> None:
+    scores, boxes, points = predictions(seed)
+    anchors = (points, anchor_points(SIZE)[1])
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.rand(12, 2, generator=generator) * torch.tensor([60.0, 30.0])
+    truth = torch.cat([low, low + 10 + 25 * torch.rand(12, 2, generator=generator)], 1)
+    truth[1] = truth[0]  # two at one place: the second must take another cell
+    objects = (torch.arange(12) % 2, truth, torch.arange(12) % 3)
+    objects[0][1] = objects[0][0]
+    found = assign_one(scores, boxes, anchors, objects)
+    ours = dict(zip(found.object.tolist(), found.point.tolist(), strict=True))
+    assert ours == slow_assign_one(scores, boxes, anchors, objects)
+    assert len(ours) == 12
+    for g, a, quality in zip(
+        found.object.tolist(), found.point.tolist(), found.quality.tolist(), strict=True
+    ):
+        image = int(objects[0][g])
+        assert quality == pytest.approx(iou(boxes[image, a].numpy(), truth[g].numpy()), abs=1e-5)
+
+
+def test_the_prior_names_the_cell_at_the_centre_on_the_level_of_the_size() -> None:
+    points, strides = anchor_points((128, 160))
+    boxes = torch.tensor([[40.0, 40, 72, 80], [10, 8, 110, 88], [0, 0, 160, 128]])
+    best = prior(points, strides, boxes).argmax(1)
+    assert strides[best].tolist() == [8, 16, 32]
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert ((points[best] - centre).abs() <= strides[best, None] / 2).all()
+
+
+def test_one_to_one_without_objects_and_before_anything_is_learned() -> None:
+    scores, boxes, points = predictions(0)
+    anchors = (points, anchor_points(SIZE)[1])
+    none = (torch.zeros(0, dtype=torch.long), torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
+    assert len(assign_one(scores, boxes, anchors, none).point) == 0
+    objects = (torch.tensor([0]), torch.tensor([[20.0, 20, 58, 50]]), torch.tensor([0]))
+    found = assign_one(scores * 0 + 1e-6, boxes * 0, anchors, objects)
+    assert found.point.tolist() == [int(prior(*anchors, objects[1]).argmax())]
+    assert found.quality.tolist() == [0.0]
