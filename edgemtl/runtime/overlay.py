@@ -68,7 +68,7 @@ def _pixels(picture: U8, box: F32) -> tuple[int, int, int, int]:
 
 def _box(picture: U8, box: F32, colour: Colour, line: int) -> None:
     x1, y1, x2, y2 = _pixels(picture, box)
-    cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), colour, line, cv2.LINE_AA)
+    cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), colour, line)
 
 
 def _tag(picture: U8, box: F32, text: str, colour: Colour, scale: float) -> None:

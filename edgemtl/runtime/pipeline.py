@@ -116,26 +116,27 @@ class _Run:
     def go(self) -> bool:
         """Run to the end; whether Ctrl-C came first."""
         works: tuple[Callable[[], None], ...] = (self._read, self._infer, self._write)
-        threads = [
-            threading.Thread(target=self._guard, args=(work,), name=f"edgemtl{work.__name__}")
-            for work in works
-        ]
+        # Not Thread.join: before Python 3.13, one that Ctrl-C interrupts takes its thread for ended
+        ended = [threading.Event() for _ in works]
+        threads: list[threading.Thread] = []
         interrupted = False
-        started: list[threading.Thread] = []
         try:
-            for thread in threads:
+            for work, end in zip(works, ended, strict=True):
+                name = f"edgemtl{work.__name__}"
+                thread = threading.Thread(target=self._guard, args=(work, end), name=name)
                 thread.start()
-                started.append(thread)
-            while not self._stop.is_set() and any(thread.is_alive() for thread in threads):
-                threads[-1].join(_POLL_S)
+                threads.append(thread)
+            while not self._stop.is_set() and not all(end.is_set() for end in ended):
+                ended[-1].wait(_POLL_S)
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            if interrupted or self._stop.is_set():
+            if interrupted or len(threads) < len(works) or self._stop.is_set():
                 self._stop.set()
                 if self._source.live:
                     self._source.close()  # a reader may wait for a camera for ever
-            for thread in started:
+            for thread, end in zip(threads, ended, strict=False):
+                end.wait()
                 thread.join()
         if self._errors.empty():
             return interrupted
@@ -144,12 +145,14 @@ class _Run:
             return True
         raise error
 
-    def _guard(self, work: Callable[[], None]) -> None:
+    def _guard(self, work: Callable[[], None], end: threading.Event) -> None:
         try:
             work()
         except BaseException as error:  # raised again by go(), in the caller's thread
             self._errors.put(error)
             self._stop.set()
+        finally:
+            end.set()
 
     def _read(self) -> None:
         frames = iter(self._source)

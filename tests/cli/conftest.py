@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
+from small_files import write_clip, write_folder
 from tiny_model import write_tiny
 
 from edgemtl.cli import invoke
@@ -48,32 +47,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny(tmp_path_factory.mktemp("model") / "tiny.onnx")
 
 
-def pictures(count: int, size_hw: tuple[int, int] = (48, 96)) -> Sequence[np.ndarray]:
-    """Smooth seeded pictures with a block that moves."""
-    rng = np.random.default_rng(5)
-    height, width = size_hw
-    ground = cv2.resize(rng.integers(0, 255, (6, 12, 3), dtype=np.uint8), (width, height))
-    frames = []
-    for index in range(count):
-        frame = ground.copy()
-        frame[10:30, 4 + 2 * index : 24 + 2 * index] = (40, 200, 90)
-        frames.append(frame)
-    return frames
-
-
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("images")
-    for index, picture in enumerate(pictures(6)):
-        cv2.imwrite(str(path / f"{index:03d}.png"), picture)
-    return path
+    return write_folder(tmp_path_factory.mktemp("images"), 6)
 
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("video") / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (96, 48))
-    for picture in pictures(12):
-        writer.write(picture)
-    writer.release()
-    return path
+    return write_clip(tmp_path_factory.mktemp("video") / "clip.avi", 12)
