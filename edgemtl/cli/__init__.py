@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 an error with a hint, 2 wrong usage, 130 interrupted.
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -83,6 +84,8 @@ def invoke(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the ``edgemtl`` program."""
+    # a service manager's stop is Ctrl-C too: outputs are finished, a training keeps its state
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = invoke(sys.argv[1:])
     if code == 130:
         print("interrupted", file=sys.stderr)

@@ -195,8 +195,9 @@ def test_build_makes_an_engine_that_info_knows(cli: Cli, tmp_path: Path, tiny: P
     assert not (tmp_path / "int8.engine").exists()
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_a_run_with_130_and_whole_lines(
-    tmp_path: Path, tiny: Path, folder: Path
+    tmp_path: Path, how: signal.Signals, tiny: Path, folder: Path
 ) -> None:
     """A long video is interrupted while it runs; what was written stays readable."""
     import cv2
@@ -220,7 +221,7 @@ def test_ctrl_c_ends_a_run_with_130_and_whole_lines(
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "interrupted" in err
