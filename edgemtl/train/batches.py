@@ -78,6 +78,7 @@ class BatchMaker:
         self._units = [config.group if g else 1 for g in grouped]
         share = np.array([s.weight / u for s, u in zip(self._sets, self._units, strict=True)])
         self._share = share / share.sum()
+        self._mosaics = config.augment.mosaic_until * (config.images // config.batch)
 
     def batch(self, number: int) -> Batch:
         """Batch ``number``, from 0."""
@@ -86,14 +87,16 @@ class BatchMaker:
         while len(samples) < self._config.batch:
             which = int(rng.choice(len(self._sets), p=self._share))
             room = self._config.batch - len(samples)
-            samples += [(which, s) for s in self._unit(which, min(self._units[which], room), rng)]
+            size = min(self._units[which], room)
+            samples += [(which, s) for s in self._unit(which, size, rng, number < self._mosaics)]
         return self._collate(samples)
 
-    def _unit(self, which: int, size: int, rng: np.random.Generator) -> list[Sample]:
+    def _unit(self, which: int, size: int, rng: np.random.Generator, mosaics: bool) -> list[Sample]:
         data = self._sets[which]
         if self._units[which] > 1:
             return [self._view(data, i, rng) for i in self._group(data, size, rng)]
-        if not data.sequences and rng.random() < self._config.augment.mosaic and len(data) >= 4:
+        part = self._config.augment.mosaic if mosaics else 0.0
+        if not data.sequences and rng.random() < part and len(data) >= 4:
             chosen = rng.integers(0, len(data), 4)
             pictures = [self._picture(data, int(i)) for i in chosen]
             return [mosaic(pictures, self._config.size_hw, self._config.augment, rng)]

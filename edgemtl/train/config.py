@@ -38,6 +38,9 @@ class AugmentConfig(_Section):
     mosaic: float = Field(
         default=0.4, ge=0, le=1, description="probability of four pictures in one (unordered sets)"
     )
+    mosaic_until: float = Field(
+        default=1.0, ge=0, le=1, description="part of the run; then whole pictures, as deployed"
+    )
     min_visible: float = Field(
         default=0.3, ge=0, le=1, description="a box of which less is left becomes an ignore region"
     )

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from shapes_set import Shapes  # noqa: E402
 
 from edgemtl.errors import DataError  # noqa: E402
+from edgemtl.train import batches  # noqa: E402
 from edgemtl.train.batches import BatchMaker, prefetch  # noqa: E402
 from edgemtl.train.config import TrainConfig  # noqa: E402
 
@@ -72,3 +73,15 @@ def test_an_error_in_the_thread_reaches_the_loop() -> None:
 
     with pytest.raises(DataError, match="picture 3"):
         list(prefetch(BatchMaker([Broken()], config()), 0, 3))
+
+
+def test_mosaics_end_before_the_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    real = batches.mosaic
+    monkeypatch.setattr(batches, "mosaic", lambda *a: made.append(number) or real(*a))
+    data = Shapes()
+    data.sequences = ()
+    maker = BatchMaker([data], config(augment={"mosaic": 1.0, "mosaic_until": 0.5}))
+    for number in range(8):  # 64 pictures in batches of 8
+        maker.batch(number)
+    assert set(made) == {0, 1, 2, 3}
