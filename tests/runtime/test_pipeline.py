@@ -20,8 +20,8 @@ from edgemtl import ops
 from edgemtl.engine.ort import OrtSession
 from edgemtl.engine.predict import read_scene
 from edgemtl.errors import SourceError
-from edgemtl.records import Frame, FrameResult
-from edgemtl.runtime.pipeline import PipelineConfig, RunSummary, run_pipeline
+from edgemtl.records import Detections, Frame, FrameResult, Tracks
+from edgemtl.runtime.pipeline import PipelineConfig, RunSummary, _cut, run_pipeline
 from edgemtl.runtime.source import open_source
 from edgemtl.track import Tracker, TrackerConfig
 
@@ -129,6 +129,21 @@ def test_the_tracker_sees_detections_too_weak_to_report(session: OrtSession, cli
         assert (high.tracks.det_index < len(high.detections)).all()
         shown |= bool((high.tracks.det_index == -1).any() and (low.tracks.det_index >= 0).all())
     assert shown, "a track must have lost its detection to the threshold"
+
+
+@pytest.mark.parametrize("reported", [0, 1, 2, 3])
+def test_tracks_of_detections_that_are_not_reported(reported: int) -> None:
+    found = Detections(
+        np.zeros((3, 4), np.float32), np.array([0.9, 0.5, 0.2], np.float32), np.zeros(3, np.int32)
+    )
+    index = np.array([2, 0, -1, 1], np.int32)
+    tracks = Tracks(
+        np.arange(1, 5), np.zeros((4, 4), np.float32), np.ones(4, np.float32), index * 0, index
+    )
+    detections, kept = _cut(found, tracks, reported)
+    np.testing.assert_array_equal(detections.scores, found.scores[:reported])
+    assert kept.det_index.tolist() == [k if k < reported else -1 for k in index.tolist()]
+    assert kept.track_ids.tolist() == [1, 2, 3, 4]
 
 
 def test_the_models_threshold_is_the_default(session: OrtSession, clip: Path) -> None:
