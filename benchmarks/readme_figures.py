@@ -103,6 +103,7 @@ def models() -> str:
         rows.append(
             ["network, one thread, p50 (ms)", *(f"{column['p50_ms']:.1f}" for column in pair)]
         )
+        rows.append(["speed against FP32", "1.00", f"{model['speed_up']:.2f}"])
         rows.append(["file (MB)", *(f"{size[column] / 1e6:.2f}" for column in ("fp32", "int8"))])
         parts.append(_table([f"`{name}`", "FP32", "INT8"], rows))
     host = result["host"]
@@ -113,7 +114,21 @@ def models() -> str:
     return "\n".join(parts)
 
 
-FIGURES: dict[str, Callable[[], str]] = {"demo": demo, "tour": tour, "models": models}
+def pets() -> str:
+    """People of the PETS video, as the files of `edgemtl run` have them."""
+    result = _load("street_on_pets")
+    both = [result["scores"][precision] for precision in ("fp32", "int8")]
+    rows = [
+        [title, *(f"{scores[key]:.3f}" for scores in both)]
+        for title, key in (("person AP50", "ap50"), ("HOTA", "hota"), ("IDF1", "idf1"))
+    ]
+    first, last = result["frames"]
+    return _table([f"`edgemtl run street`, PETS frames {first} to {last}", "FP32", "INT8"], rows)
+
+
+FIGURES: dict[str, Callable[[], str]] = {
+    "demo": demo, "tour": tour, "models": models, "pets": pets,
+}  # fmt: skip
 
 
 def filled(text: str) -> str:
