@@ -97,6 +97,9 @@ def test_boxes_and_their_colours() -> None:
 def test_a_box_at_the_top_has_its_plate_inside() -> None:
     picture = draw(_frame(), _result(_detections((50, 0, 120, 90))), MANIFEST)
     assert (picture[1:8, 52:56] == GREY).all(-1).sum() > 10
+    lower = draw(_frame(), _result(_detections((50, 5, 120, 90))), MANIFEST)
+    assert (lower[:5] == 20).all()
+    assert (lower[6:13, 52:56] == GREY).all(-1).sum() > 10
 
 
 def test_the_scene_is_written_in_the_corner() -> None:

@@ -195,6 +195,16 @@ def test_a_video_keeps_the_size_of_its_first_frame(tmp_path: Path) -> None:
     assert [frame.shape for frame in frames] == [(48, 96, 3)] * 3
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi"])
+def test_pictures_too_small_for_a_codec(tmp_path: Path, suffix: str) -> None:
+    sink = VideoSink(tmp_path / f"out{suffix}", 25.0)
+    for index in range(3):
+        sink.write(_frame(index, (1, 17)), _result(index))
+    sink.close()
+    frames, _ = _read_video(tmp_path / f"out{suffix}")
+    assert [frame.shape for frame in frames] == [(2, 16, 3)] * 3
+
+
 def test_the_annotated_video_shows_the_boxes(tmp_path: Path) -> None:
     frame = Frame(np.zeros((96, 192, 3), np.uint8), 0, 0, 0)
     for suffix in (".webm", ".mp4", ".avi"):
