@@ -6,10 +6,11 @@ import _thread
 import hashlib
 import json
 import re
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,6 +53,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def rtx() -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+
+
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    """Ctrl-C as Python has it by default; a shell starts background jobs without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def names(folder: Path) -> set[str]:
@@ -118,7 +127,7 @@ def test_rtx_says_what_it_cannot_read(tmp_path: Path) -> None:
     assert names(tmp_path) == {"m.onnx"}
 
 
-@pytest.mark.usefixtures("rtx")
+@pytest.mark.usefixtures("rtx", "sigint")
 def test_ctrl_c_ends_a_real_build(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +333,7 @@ def test_a_failed_build_says_why(models: Path, tmp_path: Path, fake: FakeBuild) 
     assert (tmp_path / "m.engine").read_bytes() == b"the old one"
 
 
+@pytest.mark.usefixtures("sigint")
 def test_ctrl_c_leaves_nothing(models: Path, tmp_path: Path, fake: FakeBuild) -> None:
     fake.steps = 500
 
