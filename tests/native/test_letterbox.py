@@ -84,6 +84,15 @@ def test_extreme_levels_keep_their_range() -> None:
     assert (_run(white, _spec((50, 70))) == 255).all()
 
 
+@pytest.mark.parametrize("net", [(500, 500), (307, 307), (151, 151)])
+def test_rounding_has_no_bias(net: tuple[int, int]) -> None:
+    """Each pass rounds to the nearest: a pass that cuts off shifts the mean by 1/256 of a level."""
+    image = _picture((301, 301), 2)
+    got = _run(image, _spec(net)).transpose(1, 2, 0)
+    error = got - reference.bilinear(image, *net)
+    assert abs(error.mean()) < 5 * 0.29 / np.sqrt(error.size) + 3e-4
+
+
 @pytest.mark.parametrize("channels", ["rgb", "bgr"])
 @pytest.mark.parametrize(
     ("dtype", "scale", "offset"),

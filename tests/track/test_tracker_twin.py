@@ -18,7 +18,7 @@ DIM = 8
 class Scene:
     """Moving objects seen through a careless detector: gaps, false alarms, wrong classes, NaN."""
 
-    def __init__(self, seed: int, objects: int, pan: float = 0.0) -> None:
+    def __init__(self, seed: int, objects: int, pan: float = 0.0, look_noise: float = 0.2) -> None:
         self.random = np.random.default_rng(seed)
         self.place = self.random.uniform([0, 0], [640, 480], (objects, 2))
         self.speed = self.random.uniform(-90, 90, (objects, 2))
@@ -26,6 +26,7 @@ class Scene:
         self.looks = self.random.standard_normal((objects, DIM))
         self.labels = self.random.integers(0, 3, objects)
         self.pan = np.array([pan, 0.0])
+        self.look_noise = look_noise
 
     def move(self, dt: float) -> None:
         self.place += (self.speed + self.pan) * dt
@@ -45,7 +46,7 @@ class Scene:
         labels = np.concatenate([self.labels[seen], r.integers(0, 3, false)])
         labels = np.where(r.random(len(labels)) < 0.1, r.integers(0, 3, len(labels)), labels)
         looks = np.concatenate([self.looks[seen], r.standard_normal((false, DIM))])
-        looks += r.standard_normal(looks.shape) * 0.2
+        looks += r.standard_normal(looks.shape) * self.look_noise
         looks /= np.linalg.norm(looks, axis=1, keepdims=True)
         wild = r.choice([np.nan, np.inf, -np.inf, 2e6], boxes.shape)
         boxes = np.where(r.random(boxes.shape) < 0.01, wild, boxes)
@@ -107,6 +108,12 @@ def test_other_settings(changes: dict[str, float]) -> None:
 
 def test_a_panning_camera() -> None:
     _compare(Scene(3, 14, pan=150.0), TrackerConfig(), 80, 1024, False)
+
+
+def test_looks_that_change_from_frame_to_frame() -> None:
+    """In a crowd where the look decides, what each detection taught shows in the identities."""
+    config = replace(TrackerConfig(), appearance_weight=0.9, max_distance=2.0, max_cost=1.2)
+    _compare(Scene(6, 40, look_noise=1.0), config, 60, 1024, True)
 
 
 @pytest.mark.parametrize("capacity", [1, 5])
