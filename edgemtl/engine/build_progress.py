@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -27,16 +27,29 @@ def run_cancellable(work: Callable[[Callable[[], bool]], T], what: str) -> T:
         steps.put(True)
         return not cancelled.is_set()
 
-    with ThreadPoolExecutor(1, thread_name_prefix="edgemtl-build") as pool:
+    result: Future[T] = Future()
+
+    def run() -> None:
         try:
-            future = pool.submit(work, step)
-            future.add_done_callback(lambda _: steps.put(False))
-            for _ in track(iter(steps.get, False), what):
-                pass
-        except KeyboardInterrupt:
-            cancelled.set()
-            raise
-    return future.result()
+            result.set_result(work(step))
+        except BaseException as error:
+            result.set_exception(error)
+        finally:
+            steps.put(False)
+
+    # not a pool: Ctrl-C while a pool starts its thread makes the pool forget it
+    thread = threading.Thread(target=run, name="edgemtl-build")
+    try:
+        thread.start()
+        for _ in track(iter(steps.get, False), what):
+            pass
+    except KeyboardInterrupt:
+        cancelled.set()
+        raise
+    finally:
+        if thread.ident is not None:
+            thread.join()
+    return result.result()
 
 
 def make_monitor(module: Any, step: Callable[[], bool]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import hashlib
 import json
 import re
@@ -61,6 +60,11 @@ def sigint() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+def ctrl_c() -> None:
+    """What the terminal does: the signal itself, to the main thread."""
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 def names(folder: Path) -> set[str]:
@@ -137,7 +141,7 @@ def test_ctrl_c_ends_a_real_build(
     def interrupting(module: object, step: Callable[[], bool]) -> object:
         def count() -> bool:
             if not taken:
-                _thread.interrupt_main()
+                ctrl_c()
             time.sleep(0.02)
             taken.append(step())
             return taken[-1]
@@ -340,7 +344,7 @@ def test_ctrl_c_leaves_nothing(models: Path, tmp_path: Path, fake: FakeBuild) ->
     def interrupt(number: int) -> None:
         assert threading.current_thread() is not threading.main_thread()
         if number == 2:
-            _thread.interrupt_main()
+            ctrl_c()
         time.sleep(0.01)
 
     fake.before_step = interrupt
@@ -350,6 +354,25 @@ def test_ctrl_c_leaves_nothing(models: Path, tmp_path: Path, fake: FakeBuild) ->
     assert fake.answers[-1] is False
     assert len(fake.answers) < 500
     assert names(tmp_path) == set()
+
+
+@pytest.mark.usefixtures("sigint")
+@pytest.mark.parametrize("at_once", [True, False])
+def test_ctrl_c_waits_for_the_work_to_end(at_once: bool) -> None:
+    ended: list[bool] = []
+
+    def work(step: Callable[[], bool]) -> None:
+        if not at_once:
+            time.sleep(0.05)
+        ctrl_c()
+        time.sleep(0.05)
+        while step():
+            time.sleep(0.005)
+        ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cancellable(work, "x")
+    assert ended == [True]
 
 
 def test_work_beside_the_main_thread_gives_its_result_or_its_error() -> None:
