@@ -96,6 +96,7 @@ def build(
     ],
     out: Annotated[Path, typer.Option(metavar="m.engine", help="The engine to write.")],
     workspace_mb: Annotated[int, typer.Option(min=16, help="Cap of TensorRT's workspace.")] = 1024,
+    max_batch: Annotated[int, typer.Option(min=1, help="Pictures in one run at most.")] = 4,
     as_json: AsJson = False,
 ) -> None:
     """Build a TensorRT engine with its manifest. Needs the extra 'tensorrt' or 'rtx'.
@@ -107,7 +108,9 @@ def build(
     from edgemtl.engine.build import BuildOptions, build_engine
     from edgemtl.models import resolve_model
 
-    options = BuildOptions(precision=precision.value, workspace_mb=workspace_mb)
+    options = BuildOptions(
+        precision=precision.value, workspace_mb=workspace_mb, max_batch=max_batch
+    )
     report = build_engine(resolve_model(model), out, options)
     finish(report.to_dict(), report.text(), as_json)
 

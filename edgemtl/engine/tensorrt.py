@@ -70,7 +70,7 @@ class TensorRTSession(HostSession):
         if batch > self._engine.batch[1]:
             raise ConfigError(
                 f"{path}: expected a batch of at most {self._engine.batch[1]}, got {batch}",
-                f"build it again with BuildOptions(max_batch={batch})",
+                f"build it again with --max-batch {batch}",
             )
         purpose = f"running '{path.name}'"
         gpu = require_gpu(purpose, "on a CPU, run the .onnx file that it was built from")

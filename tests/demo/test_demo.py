@@ -131,9 +131,9 @@ def test_toy_does_its_job_in_both_precisions(tmp_path: Path) -> None:
     options = DemoOptions(frames_per_clip=30, calibration_clips=8, calibration_images_per_clip=4)
     report = run_demo(tmp_path, lambda _: None, options)
     for result in report.to_dict()["results"].values():
-        assert result["map50"] > 0.5
+        assert result["map50"] > 0.35
         assert result["top1"] > 0.6
-        assert result["idf1"] > 0.4
+        assert result["idf1"] > 0.35
 
 
 def test_plot_of_nothing_and_of_odd_names(tmp_path: Path) -> None:
