@@ -44,7 +44,8 @@ def run(model: Path | str, video: Path, folder: Path, name: str, annotated: bool
     arguments += ["--jsonl", str(folder / f"{name}.jsonl"), "--mot", str(folder / f"{name}.txt")]
     if annotated:
         arguments += ["--video", str(folder / f"{name}.webm")]
-    subprocess.run([sys.executable, "-m", "edgemtl", *arguments], check=True)
+    # not in the sources, which hold no compiled extension
+    subprocess.run([sys.executable, "-m", "edgemtl", *arguments], check=True, cwd=folder)
 
 
 def score(folder: Path, name: str, truth_file: Path) -> dict[str, float]:
@@ -92,6 +93,7 @@ def misses(scores: dict[str, dict[str, float]]) -> list[str]:
 
 def measure(data_root: Path, folder: Path, annotated: bool = False) -> dict[str, dict[str, float]]:
     """Scores by precision; the files stay in ``folder``."""
+    data_root, folder = data_root.resolve(), folder.resolve()
     pets = data_root / "mot" / "PETS09-S2L1"
     int8 = rebuild(resolve_model("street"), TABLE, folder / "street.int8.onnx").host
     scores = {}

@@ -195,6 +195,15 @@ def test_build_makes_an_engine_that_info_knows(cli: Cli, tmp_path: Path, tiny: P
     assert not (tmp_path / "int8.engine").exists()
 
 
+_INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from edgemtl.cli import main
+main()
+"""
+"""A background job of a shell starts with Ctrl-C ignored, and so would its children."""
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_a_run_with_130_and_whole_lines(
     tmp_path: Path, how: signal.Signals, tiny: Path, folder: Path
@@ -213,8 +222,8 @@ def test_ctrl_c_ends_a_run_with_130_and_whole_lines(
     out = tmp_path / "out.jsonl"
     arguments = ["run", str(tiny), "--source", str(clip), "--jsonl", str(out)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgemtl", *arguments], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", _INTERRUPTIBLE, *arguments], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, cwd=tmp_path,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not any(p.stat().st_size for p in tmp_path.glob("*out*.jsonl")):
