@@ -36,11 +36,14 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--min-score", type=float, help="the runtime's default, if not as trained")
     arguments = parser.parse_args()
     name: str = arguments.name
     folder = ROOT / "edgemtl" / "models" / name
     folder.mkdir(parents=True, exist_ok=True)
     network, manifest = load_network(arguments.checkpoint)
+    if arguments.min_score is not None:
+        manifest = manifest.model_copy(update={"min_score": arguments.min_score})
     round_weights(network)
     save_checkpoint(folder / f"{name}.safetensors", network, manifest, half=True)
     report = export_network(network, manifest, folder / f"{name}.onnx")
