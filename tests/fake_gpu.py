@@ -130,7 +130,7 @@ def make_pycuda(gpu: FakeGpu) -> ModuleType:
                 self.stream.run(1)
             return self
 
-    def pagelocked_zeros(shape, dtype, order="C", mem_flags=0):  # type: ignore[no-untyped-def]
+    def pagelocked_zeros(shape, dtype, order="C", mem_flags=0):
         gpu.need_context()
         array = np.asarray(_Pinned(gpu, tuple(shape), np.dtype(dtype), bool(mem_flags & DEVICEMAP)))
         gpu.pinned.append(array)

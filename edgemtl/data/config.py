@@ -218,7 +218,9 @@ def _open(one: _Set, file: _File, base: Path, log: ProblemLog) -> DataSet:
 def _synthetic(one: _Set, file: _File) -> DataSet:
     from edgemtl.data.synthetic import SyntheticWorld
 
-    assert one.seed is not None and one.clips is not None and one.frames_per_clip is not None
+    assert one.seed is not None
+    assert one.clips is not None
+    assert one.frames_per_clip is not None
     world = SyntheticWorld(
         one.seed,
         one.clips,

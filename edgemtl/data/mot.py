@@ -214,7 +214,8 @@ class MotSet(DataSet):
         frames, number = self._frames, self._numbers[index]
         if frames.video is not None:
             return frames.video.image(number - frames.first)
-        assert frames.store is not None and frames.names is not None
+        assert frames.store is not None
+        assert frames.names is not None
         return frames.store.image(frames.names[number])
 
     def truth(self, index: int) -> Truth:

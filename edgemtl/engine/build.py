@@ -12,18 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from edgemtl.engine.build_graph import ChosenGraph, choose_graph, model_argument
-from edgemtl.engine.build_progress import make_monitor, run_cancellable
-from edgemtl.engine.gpu import Gpu, find_gpu
-from edgemtl.engine.library import (
+from edgemtl.engine.bindings import (
+    Bindings,
     Flavour,
-    Library,
     find_builder,
     first_error,
     make_logger,
     one_line,
 )
+from edgemtl.engine.build_graph import ChosenGraph, choose_graph, model_argument
+from edgemtl.engine.build_progress import make_monitor, run_cancellable
+from edgemtl.engine.gpu import Gpu, find_gpu
 from edgemtl.engine.manifest import (
+    DEFAULT_MAX_BATCH,
     DEFAULT_WORKSPACE_MB,
     EngineManifest,
     Precision,
@@ -45,7 +46,7 @@ class BuildOptions:
 
     precision: Precision
     workspace_mb: int = DEFAULT_WORKSPACE_MB
-    max_batch: int = 4
+    max_batch: int = DEFAULT_MAX_BATCH
     flavour: Flavour | None = None
     cache: Path | None = None
 
@@ -100,22 +101,22 @@ def build_engine(model: Path, out: Path, options: BuildOptions) -> BuildReport:
     if out.suffix != ".engine":
         raise OutputError(f"out: expected a name ending in .engine, got '{out.name}'")
     chosen = choose_graph(model, options.precision)
-    library = find_builder(options.flavour)
-    gpu = find_gpu() if library.flavour == "tensorrt" else None
+    bindings = find_builder(options.flavour)
+    gpu = find_gpu() if bindings.flavour == "tensorrt" else None
     with ExitStack() as stack:
         plan_file, manifest_file = (
             stack.enter_context(atomic_path(path)) for path in (out, manifest_path(out))
         )
         started = time.perf_counter()
-        job = _Job(library, chosen, options, gpu)
+        job = _Job(bindings, chosen, options, gpu)
         plan = run_cancellable(job.run, f"building {out.name}, steps")
         engine = EngineManifest(
             model=chosen.manifest,
             source=model_argument(model),
             onnx_sha256=chosen.onnx_sha256,
             engine_sha256=sha256_of(plan),
-            flavour=library.flavour,
-            version=library.version,
+            flavour=bindings.flavour,
+            version=bindings.version,
             gpu=gpu,
             precision=options.precision,
             workspace_mb=options.workspace_mb,
@@ -132,7 +133,7 @@ def build_engine(model: Path, out: Path, options: BuildOptions) -> BuildReport:
 class _Job:
     """One run of the builder, all of it in one thread. ``batch`` is known when it has ended."""
 
-    library: Library
+    bindings: Bindings
     chosen: ChosenGraph
     options: BuildOptions
     gpu: Gpu | None
@@ -140,13 +141,13 @@ class _Job:
 
     def run(self, step: Callable[[], bool]) -> bytes:
         """The serialised engine. Raises EngineError."""
-        trt, logger = self.library.module, make_logger(self.library.module)
+        trt, logger = self.bindings.module, make_logger(self.bindings.module)
         try:
             builder = trt.Builder(logger)
         except (TypeError, RuntimeError) as error:  # how the bindings tell a failed constructor
             reason = first_error(logger, one_line(error))
             raise EngineError(
-                f"{self.library} cannot build on this machine: {reason}", "edgemtl doctor"
+                f"{self.bindings} cannot build on this machine: {reason}", "edgemtl doctor"
             ) from error
         network = builder.create_network(_strongly_typed(trt))
         self._parse(trt.OnnxParser(network, logger))
@@ -162,7 +163,7 @@ class _Job:
         if plan is None:
             reason = first_error(logger, "no reason given")
             raise EngineError(
-                f"{self.library} cannot build '{self.chosen.file.name}': {reason}",
+                f"{self.bindings} cannot build '{self.chosen.file.name}': {reason}",
                 "if it is out of memory, choose another --workspace-mb",
             )
         self._save_timings(config, cache)
@@ -177,7 +178,7 @@ class _Job:
             at = f" at {first.node_operator()} '{first.node_name()}'" if first.node_name() else ""
             reason = f"{one_line(first.desc())}{at}"
         raise EngineError(
-            f"{self.chosen.file}: {self.library} cannot read the graph: {reason}",
+            f"{self.chosen.file}: {self.bindings} cannot read the graph: {reason}",
             "export the model again with 'edgemtl export', or use a newer TensorRT",
         )
 
@@ -200,7 +201,7 @@ class _Job:
         """
         if self.gpu is None:
             return None
-        name = f"{self.library}-{self.gpu.name}".replace(" ", "-").replace(os.sep, "-")
+        name = f"{self.bindings}-{self.gpu.name}".replace(" ", "-").replace(os.sep, "-")
         path = (self.options.cache or _cache_folder()) / f"{name}.timings"
         try:
             known = path.read_bytes()

@@ -10,13 +10,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgemtl.engine.bindings import Bindings, Flavour
 from edgemtl.engine.gpu import Gpu
-from edgemtl.engine.library import Flavour, Library
 from edgemtl.errors import EngineError, ModelError
 from edgemtl.manifest import Manifest
 
 Precision = Literal["fp32", "fp16", "int8"]
 DEFAULT_WORKSPACE_MB = 1024
+DEFAULT_MAX_BATCH = 4
 
 
 class EngineManifest(BaseModel):
@@ -45,12 +46,15 @@ class EngineManifest(BaseModel):
         """Readable and canonical JSON: sorted keys, two spaces."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2) + "\n"
 
-    def rebuild(self, engine: Path) -> str:
-        """The command that builds this engine again, as ``engine``."""
+    def rebuild(self, engine: Path, max_batch: int | None = None) -> str:
+        """The command that builds this engine again, as ``engine``; ``max_batch``: for more."""
         command = ["edgemtl", "build", self.source, "--precision", self.precision]
         command += ["--out", str(engine)]
         if self.workspace_mb != DEFAULT_WORKSPACE_MB:
             command += ["--workspace-mb", str(self.workspace_mb)]
+        low, high = self.batch
+        if max_batch is not None or (low != high and high != DEFAULT_MAX_BATCH):
+            command += ["--max-batch", str(max_batch or high)]
         return shlex.join(command)
 
 
@@ -101,15 +105,17 @@ def read_engine(engine: Path) -> tuple[bytes, EngineManifest]:
     return plan, manifest
 
 
-def require_same_place(manifest: EngineManifest, engine: Path, library: Library, gpu: Gpu) -> None:
+def require_same_place(
+    manifest: EngineManifest, engine: Path, bindings: Bindings, gpu: Gpu
+) -> None:
     """Raise EngineError, with the command that builds it again, for an engine made elsewhere.
 
     Other versions and other GPUs may refuse an engine, run it slowly or compute something else.
     """
     made = f"{manifest.flavour} {manifest.version}"
-    if made != str(library):
+    if made != str(bindings):
         raise EngineError(
-            f"{engine}: foreign: built by {made}, here is {library}", manifest.rebuild(engine)
+            f"{engine}: foreign: built by {made}, here is {bindings}", manifest.rebuild(engine)
         )
     if manifest.gpu is not None and manifest.gpu != gpu:
         raise EngineError(

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgemtl.engine.bindings import first_error, load_bindings, make_logger, one_line
 from edgemtl.engine.gpu import require_gpu
 from edgemtl.engine.host import HostSession, check_runnable
-from edgemtl.engine.library import first_error, load_library, make_logger, one_line
 from edgemtl.engine.manifest import EngineManifest, read_engine, require_same_place
 from edgemtl.engine.slots import SLOTS
 from edgemtl.errors import ConfigError, EngineError, MissingExtraError
@@ -70,12 +70,12 @@ class TensorRTSession(HostSession):
         if batch > self._engine.batch[1]:
             raise ConfigError(
                 f"{path}: expected a batch of at most {self._engine.batch[1]}, got {batch}",
-                f"build it again with --max-batch {batch}",
+                self._engine.rebuild(path, batch),
             )
         purpose = f"running '{path.name}'"
         gpu = require_gpu(purpose, "on a CPU, run the .onnx file that it was built from")
-        self._library = load_library(self._engine.flavour, purpose)
-        require_same_place(self._engine, path, self._library, gpu)
+        self._bindings = load_bindings(self._engine.flavour, purpose)
+        require_same_place(self._engine, path, self._bindings, gpu)
         self._gpu_name = gpu.name
         self._cuda = _load_pycuda(purpose)
         self._primary = _primary_context(self._cuda)
@@ -87,18 +87,18 @@ class TensorRTSession(HostSession):
 
     @property
     def backend(self) -> str:
-        return f"{self._library} ({self._gpu_name}, {self._engine.precision})"
+        return f"{self._bindings} ({self._gpu_name}, {self._engine.precision})"
 
     def _open(self, plan: bytes, path: Path) -> TensorInfo:
         """Load the engine; what it says of its input."""
-        trt = self._library.module
+        trt = self._bindings.module
         self._logger = make_logger(trt)  # TensorRT keeps no reference of its own
         self._runtime = trt.Runtime(self._logger)
         engine = self._runtime.deserialize_cuda_engine(plan)
         context = None if engine is None else engine.create_execution_context()
         if context is None:
             raise EngineError(
-                f"{path}: {self._library} cannot load it: "
+                f"{path}: {self._bindings} cannot load it: "
                 f"{first_error(self._logger, 'no reason given')}",
                 self._engine.rebuild(path),
             )
@@ -143,7 +143,7 @@ class TensorRTSession(HostSession):
                 self._cuda.memcpy_htod_async(image.device, image.rows[n_valid], stream)
             if not context.execute_async_v3(stream.handle):
                 reason = first_error(self._logger, "no reason given")
-                raise EngineError(f"{self._library} cannot run the engine: {reason}")
+                raise EngineError(f"{self._bindings} cannot run the engine: {reason}")
             for buffer in buffers.outputs.values():
                 if buffer.device is not None:
                     self._cuda.memcpy_dtoh_async(buffer.rows[n_valid], buffer.device, stream)

@@ -73,7 +73,8 @@ class DetectionHead(nn.Module):
         self.one = nn.ModuleList([nn.Conv2d(width, n_classes, 1) for _ in STRIDES])
         self.many = nn.ModuleList([nn.Conv2d(width, n_classes, 1) for _ in STRIDES])
         for layer in [*self.one, *self.many]:
-            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+            assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
             nn.init.constant_(layer.bias, -math.log((1 - _PRIOR) / _PRIOR))
 
     @staticmethod

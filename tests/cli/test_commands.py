@@ -237,3 +237,15 @@ def test_ctrl_c_ends_a_run_with_130_and_whole_lines(
     assert "Traceback" not in err
     for line in out.read_text(encoding="utf-8").splitlines():
         json.loads(line)
+
+
+def test_build_offers_the_builders_own_defaults() -> None:
+    """The command line states them itself, so that --help loads nothing heavy."""
+    import inspect
+
+    from edgemtl.cli.models import build
+    from edgemtl.engine.build import BuildOptions
+
+    offered, own = inspect.signature(build).parameters, BuildOptions("fp32")
+    for name in ("workspace_mb", "max_batch"):
+        assert offered[name].default == getattr(own, name)

@@ -18,7 +18,7 @@ from edgemtl.records import U8
 
 
 def _world(seed: int = 1, clips: int = 4, frames: int = 20, **changes: object) -> SyntheticWorld:
-    return SyntheticWorld(seed, clips, frames, **changes)  # type: ignore[arg-type]
+    return SyntheticWorld(seed, clips, frames, **changes)
 
 
 # The world that the shipped model ``toy`` was trained on, benchmarks/data/toy.toml: index, scene,

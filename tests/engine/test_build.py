@@ -24,10 +24,10 @@ from tiny_model import tiny_model, write_tiny
 
 from edgemtl.engine import build as build_module
 from edgemtl.engine import gpu as gpu_module
+from edgemtl.engine.bindings import find_builder
 from edgemtl.engine.build import BuildOptions, BuildReport, build_engine
 from edgemtl.engine.build_graph import choose_graph
 from edgemtl.engine.build_progress import run_cancellable
-from edgemtl.engine.library import find_builder
 from edgemtl.engine.manifest import read_engine, read_engine_manifest
 from edgemtl.errors import EdgeMTLError, EngineError, MissingExtraError, ModelError, OutputError
 from edgemtl.graph.dialect import TRT, host_dialect

@@ -16,8 +16,8 @@ from tiny_model import tiny_model
 
 from edgemtl.cli import invoke
 from edgemtl.engine import gpu as gpu_module
+from edgemtl.engine.bindings import Bindings
 from edgemtl.engine.gpu import Gpu, find_gpu, require_gpu
-from edgemtl.engine.library import Library
 from edgemtl.engine.manifest import (
     EngineManifest,
     manifest_path,
@@ -94,7 +94,7 @@ def test_what_is_no_manifest(changes: dict[str, Any]) -> None:
 
 def test_it_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        manifest().version = "11.0.0"  # type: ignore[misc]
+        manifest().version = "11.0.0"
 
 
 @pytest.mark.parametrize("plan", [b"", PLAN[:-1], PLAN + b"\0", b"\1" + PLAN[1:]])
@@ -156,6 +156,22 @@ def test_the_command_holds_what_was_asked_for() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("batch", "wanted", "tail"),
+    [
+        ((1, 4), None, []),
+        ((1, 8), None, ["--max-batch", "8"]),
+        ((2, 2), None, []),  # the graph's own, fixed batch
+        ((1, 4), 6, ["--max-batch", "6"]),
+    ],
+)
+def test_the_command_names_the_batch(
+    batch: tuple[int, int], wanted: int | None, tail: list[str]
+) -> None:
+    words = shlex.split(manifest(batch=batch).rebuild(Path("m.engine"), wanted))
+    assert words[words.index("m.engine") + 1 :] == tail
+
+
 HERE = Gpu(name="Orin", compute_capability="8.7")
 
 
@@ -174,13 +190,13 @@ def test_where_an_engine_runs(changes: dict[str, Any], word: str | None) -> None
     class Module:
         __version__ = "10.3.0"
 
-    library = Library(Module, "tensorrt")
+    bindings = Bindings(Module, "tensorrt")
     engine = manifest(**changes)
     if word is None:
-        require_same_place(engine, Path("m.engine"), library, HERE)
+        require_same_place(engine, Path("m.engine"), bindings, HERE)
         return
     with pytest.raises(EngineError) as caught:
-        require_same_place(engine, Path("m.engine"), library, HERE)
+        require_same_place(engine, Path("m.engine"), bindings, HERE)
     assert "foreign" in caught.value.message
     assert word in caught.value.message
     assert caught.value.hint == engine.rebuild(Path("m.engine"))

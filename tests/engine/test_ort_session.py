@@ -34,7 +34,7 @@ class TestOrtSession(SessionContract):
                     assert gate.wait(30)
                     runtime.run_with_iobinding(binding)
 
-            session._session = Slow()  # type: ignore[assignment]
+            session._session = Slow()
             tickets = []
             for n in range(2):
                 slot = session.acquire()

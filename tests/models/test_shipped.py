@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from scripts import load_script
 
 from edgemtl.data.config import load_data
 from edgemtl.engine import open_session
@@ -106,13 +106,7 @@ def test_street_finds_vehicles_and_names_pictures(int8: dict[str, Path], data_ro
 
 @pytest.fixture(scope="module")
 def on_pets() -> ModuleType:
-    path = ROOT / "benchmarks" / "street_on_pets.py"
-    spec = importlib.util.spec_from_file_location("street_on_pets", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("street_on_pets")
 
 
 @pytest.mark.slow

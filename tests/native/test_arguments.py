@@ -224,7 +224,7 @@ def test_trackers(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(REFUSED):
         _native.Tracker(*arguments)
     with pytest.raises(TypeError):
-        _native.Tracker(CONFIG, 4, 0, extra=1)  # type: ignore[call-arg]
+        _native.Tracker(CONFIG, 4, 0, extra=1)
 
 
 def test_step_numbers() -> None:

@@ -161,7 +161,7 @@ def test_takes_views_and_other_numbers() -> None:
     cost = np.random.default_rng(2).integers(0, 50, (9, 7))
     want = assign(cost.astype(np.float64)).tolist()
     for view in (cost, cost.astype(np.float32), np.asfortranarray(cost.astype(np.float64))):
-        assert assign(view).tolist() == want  # type: ignore[arg-type]
+        assert assign(view).tolist() == want
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def _boxes(n: int, low: float, high: float, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("align", ["center", "top_left"])
 @pytest.mark.parametrize("src", [(480, 641), (1, 1), (1080, 1920), (17, 900)])
 def test_round_trip(src: tuple[int, int], align: str) -> None:
-    geometry = letterbox_geometry(src, (320, 256), align)  # type: ignore[arg-type]
+    geometry = letterbox_geometry(src, (320, 256), align)
     boxes = _boxes(200, 0, 1) * np.array([src[1], src[0]] * 2, np.float32)
     net = boxes_to_net(boxes, geometry)
     mapping = (*geometry.scale_xy, *geometry.pad_xy, float(src[1]), float(src[0]))
@@ -52,12 +52,12 @@ def test_mapping_accepts_no_boxes_and_views() -> None:
     boxes = _boxes(20, 0, 300)
     for view in (boxes[::-2], np.asfortranarray(boxes), boxes.astype(np.float64)):
         assert np.array_equal(
-            boxes_to_src(view, GEOMETRY),  # type: ignore[arg-type]
+            boxes_to_src(view, GEOMETRY),
             boxes_to_src(np.ascontiguousarray(view, np.float32), GEOMETRY),
         )
     for wrong in (np.zeros((3, 5)), np.zeros(4)):
         with pytest.raises((TypeError, ValueError), match="boxes: expected"):
-            boxes_to_net(wrong, GEOMETRY)  # type: ignore[arg-type]
+            boxes_to_net(wrong, GEOMETRY)
 
 
 def _outputs(k: int, seed: int, dim: int | None = 8, batch: int = 2) -> NetOutputs:

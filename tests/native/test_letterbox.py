@@ -60,7 +60,7 @@ def test_pixels_border_and_geometry(src: tuple[int, int], net: tuple[int, int], 
     border = np.ones(net, bool)
     border[top : top + height, left : left + width] = False
     assert (got[border] == 7).all()
-    geometry = letterbox_geometry(src, net, align)  # type: ignore[arg-type]
+    geometry = letterbox_geometry(src, net, align)
     assert geometry.pad_xy == (left, top)
     assert geometry.scale_xy == (width / src[1], height / src[0])
     out = np.empty((3, *net), np.uint8)
@@ -168,7 +168,7 @@ def test_geometry_of_many_sizes() -> None:
         net = tuple(int(v) for v in np.exp(random.uniform(0, 7, 2)).astype(int))
         for align in ("center", "top_left"):
             top, left, height, width = reference.letterbox_place(src, net, align == "top_left")
-            geometry = letterbox_geometry(src, net, align)  # type: ignore[arg-type]
+            geometry = letterbox_geometry(src, net, align)
             assert geometry.pad_xy == (left, top)
             assert geometry.scale_xy == (width / src[1], height / src[0])
             assert 1 <= height <= net[0]

@@ -107,7 +107,7 @@ def test_equals_a_plain_loop(session: OrtSession, clip: Path, min_score: float) 
     assert summary.frames == len(want) == 12
     assert sum(len(tracks) for _, _, tracks in want) > 20
     for result, (scene, found, tracks) in zip(sink.results, want, strict=True):
-        np.testing.assert_array_equal(result.scene.probs, scene.probs)  # type: ignore[union-attr]
+        np.testing.assert_array_equal(result.scene.probs, scene.probs)
         for name in ("boxes_src", "scores", "labels", "embeddings"):
             np.testing.assert_array_equal(getattr(result.detections, name), getattr(found, name))
         for name in ("track_ids", "boxes_src", "scores", "labels", "det_index"):
@@ -241,7 +241,7 @@ def test_a_source_without_frames(session: OrtSession) -> None:
 
 def test_what_the_source_says_is_reported(session: OrtSession) -> None:
     source = Frames(3)
-    source.dropped, source.warning = 7, "half of it is missing"  # type: ignore[assignment]
+    source.dropped, source.warning = 7, "half of it is missing"
     summary = run_pipeline(session, source, [], PipelineConfig())
     assert (summary.dropped, summary.warning) == (7, "half of it is missing")
     assert "7 dropped" in summary.text()

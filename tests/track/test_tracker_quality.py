@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import load_script
 
 from edgemtl.track import TrackerConfig
 
@@ -24,14 +24,8 @@ FLOORS = {
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    """The benchmark whose figures the README quotes: one and the same measurement."""
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "tracking_quality.py"
-    spec = importlib.util.spec_from_file_location("tracking_quality", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The benchmark itself: one and the same measurement."""
+    return load_script("tracking_quality")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ _LONGEST = 240
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
+class Bindings:
     """A loaded package. Its version is read at run time: engines are bound to it exactly."""
 
     module: Any
@@ -29,15 +29,15 @@ class Library:
         return f"{self.flavour} {self.version}"
 
 
-def load_library(flavour: Flavour, purpose: str) -> Library:
+def load_bindings(flavour: Flavour, purpose: str) -> Bindings:
     """The package of a flavour. Raises MissingExtraError, naming ``purpose``, if it is absent."""
-    library = _load(flavour)
-    if library is None:
+    bindings = _load(flavour)
+    if bindings is None:
         raise MissingExtraError(flavour, EXTRAS[flavour], purpose)
-    return library
+    return bindings
 
 
-def find_builder(flavour: Flavour | None = None) -> Library:
+def find_builder(flavour: Flavour | None = None) -> Bindings:
     """The package that builds engines here: ``flavour``, or else the one that this machine can use.
 
     TensorRT times kernels on the GPU that it builds for; TensorRT-RTX leaves that to the device
@@ -47,10 +47,10 @@ def find_builder(flavour: Flavour | None = None) -> Library:
     purpose = "building engines"
     hint = 'build on the device itself, or without a GPU after pip install "edgemtl[rtx]"'
     if flavour is not None:
-        library = load_library(flavour, purpose)
+        bindings = load_bindings(flavour, purpose)
         if flavour == "tensorrt":
-            require_gpu(f"building with {library}", hint)
-        return library
+            require_gpu(f"building with {bindings}", hint)
+        return bindings
     full = _load("tensorrt")
     if full is not None and find_gpu() is not None:
         return full
@@ -64,13 +64,13 @@ def find_builder(flavour: Flavour | None = None) -> Library:
     raise missing
 
 
-def _load(flavour: Flavour) -> Library | None:
+def _load(flavour: Flavour) -> Bindings | None:
     """The package if it imports and has code: type stubs alone leave a folder without any."""
     try:
         module = importlib.import_module(flavour)
     except (ImportError, OSError):  # OSError: the package is there, its shared library is not
         return None
-    return Library(module, flavour) if hasattr(module, "Runtime") else None
+    return Bindings(module, flavour) if hasattr(module, "Runtime") else None
 
 
 def make_logger(module: Any) -> Any:
