@@ -1,4 +1,4 @@
-"""What the CPU backends share: buffers made once, and what is refused before the first run."""
+"""What all backends share: host buffers made once, and what is refused before the first run."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def model_bytes(path: Path) -> bytes:
 
 
 class HostSession(ABC):
-    """A session on the CPU: its buffers are numpy arrays, made once, that the backend reads and
-    writes in place. A backend adds how a slot is started and waited for."""
+    """Input and output buffers in the host's memory, made once, that the backend reads and writes.
+    A backend adds how a slot is started and waited for; one on a GPU brings pinned buffers."""
 
     def __init__(self, manifest: Manifest, batch: int, slots: int = SLOTS) -> None:
         self._manifest = manifest
