@@ -1,7 +1,7 @@
 /* The C core of edgemtl: pre-processing, post-processing and tracking of one frame.
  *
  * Pure C11 over buffers that the caller owns: no allocation, no globals, no I/O, no errno. Every
- * function trusts its arguments (module.c checks them once) and returns a count or EM_OK when all
+ * function trusts its arguments (the glue in module_*.c checks them once) and returns a count or EM_OK when all
  * is well, a negative EM_E... otherwise. A function that needs working memory has a twin,
  * em_..._scratch(), that says how many bytes; scratch must be aligned to 16 bytes.
  *
