@@ -104,6 +104,21 @@ void *scratch_of(size_t bytes)
     return memory;
 }
 
+int grow(void **memory, size_t *held, size_t bytes)
+{
+    if (bytes <= *held) {
+        return 0;
+    }
+    void *larger = PyMem_RawRealloc(*memory, 2 * bytes);
+    if (larger == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    *memory = larger;
+    *held = 2 * bytes;
+    return 0;
+}
+
 int take_rows(buffers *b, PyObject *const objects[4], em_rows *rows)
 {
     wanted scores = named("scores", "f", 4, 1, 0), labels = named("labels", "il", 4, 1, 0);
@@ -147,5 +162,26 @@ int take_rows(buffers *b, PyObject *const objects[4], em_rows *rows)
     }
     rows->embeddings = e->buf;
     rows->dim = (int32_t)e->shape[1];
+    return 0;
+}
+
+int take_tracks(buffers *b, PyObject *const objects[5], Py_ssize_t capacity,
+                       em_tracks_out *out)
+{
+    wanted ids = named("out_ids", "lq", 8, 1, 1), scores = named("out_scores", "f", 4, 1, 1);
+    wanted labels = named("out_labels", "il", 4, 1, 1);
+    wanted index = named("out_det_index", "il", 4, 1, 1);
+    Py_buffer *i = take_column(b, objects[0], &ids, capacity);
+    Py_buffer *x = i == NULL ? NULL : take_boxes(b, objects[1], "out_boxes", 1);
+    Py_buffer *s = x == NULL ? NULL : take_column(b, objects[2], &scores, capacity);
+    Py_buffer *l = s == NULL ? NULL : take_column(b, objects[3], &labels, capacity);
+    Py_buffer *d = l == NULL ? NULL : take_column(b, objects[4], &index, capacity);
+    if (d == NULL) {
+        return -1;
+    }
+    if (x->shape[0] < capacity) {
+        return shape_error("out_boxes", capacity, x->shape[0]);
+    }
+    *out = (em_tracks_out){i->buf, x->buf, s->buf, l->buf, d->buf};
     return 0;
 }

@@ -37,11 +37,15 @@ Py_buffer *take_column(buffers *b, PyObject *object, const wanted *w, Py_ssize_t
 Py_buffer *take_boxes(buffers *b, PyObject *object, const char *name, int writable);
 /* boxes, scores, labels and embeddings (or None) of one frame; 0, or -1 with an exception set. */
 int take_rows(buffers *b, PyObject *const objects[4], em_rows *rows);
+/* ids, boxes, scores, labels and det_index that a tracker of that capacity fills; 0 or -1 alike. */
+int take_tracks(buffers *b, PyObject *const objects[5], Py_ssize_t capacity, em_tracks_out *out);
 
 /* Set an exception; always -1. */
 int shape_error(const char *name, Py_ssize_t expected, Py_ssize_t got);
 /* Memory for one call (PyMem_RawFree), or NULL with an exception set. */
 void *scratch_of(size_t bytes);
+/* The same, kept from call to call: at least so many bytes. 0, or -1 with an exception set. */
+int grow(void **memory, size_t *held, size_t bytes);
 
 /* The functions and types of each room, for module.c. */
 extern PyMethodDef preprocess_functions[], detect_functions[], assign_functions[];

@@ -74,42 +74,6 @@ static void tracker_dealloc(TrackerObject *self)
     Py_DECREF(type);
 }
 
-static int grow_scratch(TrackerObject *self, size_t bytes)
-{
-    if (bytes <= self->scratch_size) {
-        return 0;
-    }
-    void *larger = PyMem_RawRealloc(self->scratch, 2 * bytes);
-    if (larger == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    self->scratch = larger;
-    self->scratch_size = 2 * bytes;
-    return 0;
-}
-
-static int take_tracks(buffers *b, PyObject *const objects[5], Py_ssize_t capacity,
-                       em_tracks_out *out)
-{
-    wanted ids = named("out_ids", "lq", 8, 1, 1), scores = named("out_scores", "f", 4, 1, 1);
-    wanted labels = named("out_labels", "il", 4, 1, 1);
-    wanted index = named("out_det_index", "il", 4, 1, 1);
-    Py_buffer *i = take_column(b, objects[0], &ids, capacity);
-    Py_buffer *x = i == NULL ? NULL : take_boxes(b, objects[1], "out_boxes", 1);
-    Py_buffer *s = x == NULL ? NULL : take_column(b, objects[2], &scores, capacity);
-    Py_buffer *l = s == NULL ? NULL : take_column(b, objects[3], &labels, capacity);
-    Py_buffer *d = l == NULL ? NULL : take_column(b, objects[4], &index, capacity);
-    if (d == NULL) {
-        return -1;
-    }
-    if (x->shape[0] < capacity) {
-        return shape_error("out_boxes", capacity, x->shape[0]);
-    }
-    *out = (em_tracks_out){i->buf, x->buf, s->buf, l->buf, d->buf};
-    return 0;
-}
-
 PyDoc_STRVAR(step_doc, "step(boxes, scores, labels, embeddings|None, pts_ns, height, width,\n"
                        "     out_ids, out_boxes, out_scores, out_labels, out_det_index)\n"
                        "-> number of tracks");
@@ -146,7 +110,8 @@ static PyObject *tracker_step(TrackerObject *self, PyObject *args)
         } else if ((int64_t)self->capacity * rows.n > INT32_MAX) {
             PyErr_Format(PyExc_ValueError, "boxes: a tracker of capacity %d takes at most %d "
                          "detections, got %d", self->capacity, INT32_MAX / self->capacity, rows.n);
-        } else if (grow_scratch(self, em_tracker_scratch(self->tracker, rows.n)) == 0) {
+        } else if (grow(&self->scratch, &self->scratch_size,
+                        em_tracker_scratch(self->tracker, rows.n)) == 0) {
             self->busy = 1;
             Py_BEGIN_ALLOW_THREADS
             n = em_tracker_step(self->tracker, &rows, &frame, &tracks, self->scratch);
