@@ -25,7 +25,7 @@ FLOORS = {
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     """The benchmark itself: one and the same measurement."""
-    return load_script("tracking_quality")
+    return load_script("tracker_quality")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,80 @@
+"""Run trackers over detections from files. Runs in a peer's environment; see client.py.
+
+One job a line on standard input, as JSON: ``peer``, ``stream`` (npz in), ``out`` (npz written),
+``budget_s`` (stop the stream when the updates took longer). One line of JSON back for each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+
+def frames(stream: Any) -> list[Any]:
+    """The frames of an npz written by ``client.save``."""
+    from adapters import Frame
+
+    ends = np.cumsum(stream["counts"])
+    size_hw = (int(stream["size_hw"][0]), int(stream["size_hw"][1]))
+    return [
+        Frame(
+            stream["boxes"][end - count : end],
+            stream["scores"][end - count : end],
+            stream["labels"][end - count : end],
+            float(when),
+            size_hw,
+        )
+        for end, count, when in zip(ends, stream["counts"], stream["times_s"], strict=True)
+    ]
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """One stream through a fresh tracker; ``seconds`` [F] are those of the update calls alone."""
+    from adapters import make
+
+    with np.load(job["stream"]) as stream:
+        fps, todo = float(stream["fps"]), frames({key: stream[key] for key in stream.files})
+    tracker = make(job["peer"], fps)
+    ids, boxes, counts, seconds = [], [], [], []
+    left = float(job.get("budget_s") or float("inf"))
+    for frame in todo:
+        made = tracker.prepare(frame)
+        start = time.perf_counter()
+        result = tracker.update(made)
+        seconds.append(time.perf_counter() - start)
+        here, where = tracker.read(result)
+        ids.append(here), boxes.append(where), counts.append(len(here))
+        left -= seconds[-1]
+        if left < 0:
+            break
+    np.savez(
+        job["out"], ids=np.concatenate(ids), boxes=np.concatenate(boxes).astype(np.float64),
+        counts=np.array(counts), seconds=np.array(seconds),
+    )  # fmt: skip
+    return {"frames": len(counts)}
+
+
+def main() -> None:
+    # trackers print: standard output is kept for the answers
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    for line in sys.stdin:
+        try:
+            answer = run(json.loads(line))
+        except Exception as error:  # a peer may raise anything; the caller records it
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"[:400]}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
