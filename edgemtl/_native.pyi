@@ -19,8 +19,23 @@ def letterbox(
     offset: float,
     pad: int,
     top_left: bool,
+    level: int,
     /,
 ) -> tuple[int, int, int, int]: ...
+def letterbox_nv12(
+    y: _Array,
+    uv: _Array,
+    bt709: bool,
+    out: _Array,
+    swap_rb: bool,
+    scale: float,
+    offset: float,
+    pad: int,
+    top_left: bool,
+    level: int,
+    /,
+) -> tuple[int, int, int, int]: ...
+def has_level(level: int, /) -> bool: ...
 def boxes_to_net(boxes: _Array, mapping: _Mapping, out: _Array, /) -> None: ...
 def boxes_to_src(boxes: _Array, mapping: _Mapping, out: _Array, /) -> None: ...
 def decode(

@@ -11,6 +11,7 @@ from edgemtl import _native
 from edgemtl.manifest import InputSpec
 from edgemtl.records import F32, I32, U8, Detections, LetterboxGeometry, NetOutputs
 
+_FASTEST = 0  # em_level of edgemtl.h
 _Mapping = tuple[float, float, float, float, float, float]
 
 
@@ -48,21 +49,42 @@ def letterbox(image: U8, out: NDArray[Any], spec: InputSpec) -> LetterboxGeometr
     Strong reductions are plain bilinear too: pixels between the sampled ones are not averaged.
     Raises TypeError and ValueError for other arrays.
     """
+    place = _native.letterbox(image, *_target(out, spec))
+    return _geometry((image.shape[0], image.shape[1]), spec.size_hw, place)
+
+
+def letterbox_nv12(
+    y: U8,
+    uv: U8,
+    out: NDArray[Any],
+    spec: InputSpec,
+    matrix: Literal["bt601", "bt709"] = "bt601",
+) -> LetterboxGeometry:
+    """``letterbox`` of an NV12 picture, as hardware decoders give it, straight into ``out``.
+
+    y: u8 [H, W] luma. uv: u8 [H/2, W] interleaved U, V. Both at any row stride, H and W even,
+    limited range (16 to 235, 16 to 240) of ITU-R BT.601 or BT.709.
+    Chroma is interpolated between samples in the middle of their 2 x 2 pixels, where
+    cv2.cvtColor(COLOR_YUV2BGR_NV12) repeats each; at colour edges the two differ.
+    Raises TypeError and ValueError for other arrays.
+    """
+    if matrix not in ("bt601", "bt709"):
+        raise ValueError(f"matrix: expected 'bt601' or 'bt709', got {matrix!r}")
+    place = _native.letterbox_nv12(y, uv, matrix == "bt709", *_target(out, spec))
+    return _geometry((y.shape[0], y.shape[1]), spec.size_hw, place)
+
+
+def _target(
+    out: NDArray[Any], spec: InputSpec
+) -> tuple[NDArray[Any], bool, float, float, int, bool, int]:
+    """What the C letterboxes take after the picture. Raises ValueError if ``out`` is not right."""
     if out.dtype.name != spec.dtype or out.shape != (3, *spec.size_hw):
         raise ValueError(
             f"out: expected {spec.dtype} {[3, *spec.size_hw]}, got {out.dtype.name} "
             f"{list(out.shape)}"
         )
-    place = _native.letterbox(
-        image,
-        out,
-        spec.channels == "rgb",
-        spec.scale,
-        spec.offset,
-        spec.pad,
-        spec.align == "top_left",
-    )
-    return _geometry((image.shape[0], image.shape[1]), spec.size_hw, place)
+    rgb, top_left = spec.channels == "rgb", spec.align == "top_left"
+    return out, rgb, spec.scale, spec.offset, spec.pad, top_left, _FASTEST
 
 
 def _mapping(geometry: LetterboxGeometry) -> _Mapping:

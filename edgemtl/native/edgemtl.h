@@ -21,7 +21,18 @@ enum {
     EM_ETIME = -2, /* a time stamp before the previous one */
 };
 
-/* ---- preprocess.c: pictures ------------------------------------------------------------- */
+/* ---- preprocess.c, nv12.c: pictures ------------------------------------------------------------- */
+
+/* Which instructions a kernel may use. All levels give the same bits; they differ in speed. */
+typedef enum {
+    EM_FASTEST = 0, /* of those that this processor has */
+    EM_PORTABLE = 1,
+    EM_AVX2 = 2,
+    EM_NEON = 3,
+} em_level;
+
+/* 1 if this build and this processor have the level. */
+int em_has_level(em_level level);
 
 typedef enum { EM_INT8 = 0, EM_UINT8 = 1, EM_FLOAT32 = 2 } em_dtype;
 typedef enum { EM_CENTER = 0, EM_TOP_LEFT = 1 } em_align;
@@ -58,6 +69,32 @@ size_t em_letterbox_scratch(const em_geometry *geometry);
  * Reads exactly 3 * src_w bytes of each row. */
 int em_letterbox(const em_image *image, const em_geometry *geometry,
                  const em_pixel_format *format, void *out, void *scratch);
+
+/* The same at a given level. EM_EARG: not a level of this processor. */
+int em_letterbox_at(em_level level, const em_image *image, const em_geometry *geometry,
+                    const em_pixel_format *format, void *out, void *scratch);
+
+/* Y'CbCr of limited range (luma 16 to 235), ITU-R BT.601 or BT.709. */
+typedef enum { EM_BT601 = 0, EM_BT709 = 1 } em_matrix_kind;
+
+/* A plane of luma [src_h][src_w] and one of interleaved U, V [src_h / 2][src_w], both sides even:
+ * what video decoders give. A chroma sample lies in the middle of its 2 x 2 pixels. */
+typedef struct {
+    const uint8_t *y, *uv;         /* first byte of the first row */
+    ptrdiff_t y_stride, uv_stride; /* bytes from row to row; may be negative */
+    em_matrix_kind matrix;
+} em_nv12;
+
+size_t em_letterbox_nv12_scratch(const em_geometry *geometry);
+
+/* em_letterbox of an NV12 picture, without a BGR picture in between: luma and chroma are resized
+ * bilinearly, each from its own resolution, then converted and clipped to 0 to 255. (A detour
+ * over BGR repeats each chroma sample over its 2 x 2 pixels and clips before the resize.) Reads
+ * exactly src_w bytes of each row of both planes. */
+int em_letterbox_nv12(const em_nv12 *image, const em_geometry *geometry,
+                      const em_pixel_format *format, void *out, void *scratch);
+int em_letterbox_nv12_at(em_level level, const em_nv12 *image, const em_geometry *geometry,
+                         const em_pixel_format *format, void *out, void *scratch);
 
 /* ---- detect.c: boxes -------------------------------------------------------------------- */
 

@@ -41,7 +41,22 @@ def _calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
     return {
         "letterbox": (
             _native.letterbox,
-            [picture, np.empty((3, 8, 7), "i1"), True, 1.0, -128.0, 128, False],
+            [picture, np.empty((3, 8, 7), "i1"), True, 1.0, -128.0, 128, False, 0],
+        ),
+        "letterbox_nv12": (
+            _native.letterbox_nv12,
+            [
+                np.zeros((12, 10), "u1"),
+                np.zeros((6, 10), "u1"),
+                False,
+                np.empty((3, 8, 7), "i1"),
+                True,
+                1.0,
+                -128.0,
+                128,
+                False,
+                0,
+            ],
         ),
         "boxes_to_net": (_native.boxes_to_net, [boxes, MAPPING, np.empty((N, 4), "f4")]),
         "boxes_to_src": (_native.boxes_to_src, [boxes, MAPPING, np.empty((N, 4), "f4")]),
@@ -58,6 +73,7 @@ def _calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
 
 OUTPUTS = {
     "letterbox": [1],
+    "letterbox_nv12": [3],
     "boxes_to_net": [2],
     "boxes_to_src": [2],
     "decode": [6, 7, 8, 9],
@@ -92,7 +108,8 @@ def test_the_right_call_works(name: str) -> None:
 @pytest.mark.parametrize("dtype", TYPES)
 def test_other_types(name: str, place: int, dtype: str) -> None:
     right = _calls()[name][1][place].dtype
-    allowed = ("i1", "u1", "f4") if (name, place) == ("letterbox", 1) else (right.str[1:],)
+    planes = (name, place) in {("letterbox", 1), ("letterbox_nv12", 3)}
+    allowed = ("i1", "u1", "f4") if planes else (right.str[1:],)
     if np.dtype(dtype) in [np.dtype(a) for a in allowed]:
         _call(name, place, lambda a: np.zeros(a.shape, dtype))
         return
@@ -114,7 +131,7 @@ def test_strided_arrays(name: str, place: int) -> None:
 
     with pytest.raises(REFUSED, match=r"contiguous|follow each other"):
         _call(name, place, thinned)
-    if (name, place) != ("letterbox", 0):
+    if (name, place) not in {("letterbox", 0), ("letterbox_nv12", 0), ("letterbox_nv12", 1)}:
         with pytest.raises(TypeError, match="contiguous"):
             _call(name, place, lambda a: a[::-1])
 
