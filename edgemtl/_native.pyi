@@ -52,6 +52,32 @@ def decode(
     /,
 ) -> int: ...
 def iou(a: _Array, b: _Array, out: _Array, /) -> None: ...
+def nms(
+    boxes: _Array,
+    scores: _Array,
+    labels: _Array,
+    iou: float,
+    class_agnostic: bool,
+    max_out: int,
+    keep: _Array,
+    /,
+) -> int: ...
+def detect(
+    kind: int,
+    values: _Array,
+    classes: int,
+    net_h: int,
+    net_w: int,
+    mapping: _Mapping,
+    min_score: float,
+    iou: float,
+    class_agnostic: bool,
+    max_out: int,
+    out_boxes: _Array,
+    out_scores: _Array,
+    out_labels: _Array,
+    /,
+) -> int: ...
 def assign(cost: _Array, max_cost: float, unmatched_cost: float, out: _Array, /) -> int: ...
 def kalman(
     measured: _Array,

@@ -9,9 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from edgemtl.errors import ModelError
 
@@ -57,6 +65,23 @@ class CalibrationRecord(_Frozen):
     table_sha256: str
 
 
+class Adopted(_Frozen):
+    """How the one output of another project's detector is read, whose name and size are its own.
+
+    ``decode`` of the manifest names the layout, per picture: ``yolox`` [anchors, 5 + classes],
+    ``yolov8`` [4 + classes, anchors], ``n6`` [anchors, 6]. The graph does not select: boxes are
+    suppressed in the runtime, and ``top_k`` is the most that it reports.
+    """
+
+    output: str
+    anchors: int = Field(ge=1)
+    grid: bool = Field(
+        default=False, description="yolox: boxes are offsets within grid cells, not yet pixels"
+    )
+    nms_iou: float | None = Field(default=None, ge=0, le=1, description="None: no suppression")
+    class_agnostic: bool = Field(default=False, description="suppress across classes")
+
+
 class Manifest(_Frozen):
     """The whole contract. A task that a model lacks has no classes (or no width) and no output."""
 
@@ -64,6 +89,7 @@ class Manifest(_Frozen):
     name: str
     input: InputSpec
     decode: Literal["edgemtl", "yolox", "yolov8", "n6"] = "edgemtl"
+    adopted: Adopted | None = Field(default=None, description="of every kind but edgemtl's own")
     classes: tuple[str, ...] = Field(default=(), description="object classes, label = position")
     image_classes: tuple[str, ...] = ()
     embedding_dim: int | None = None
@@ -75,6 +101,20 @@ class Manifest(_Frozen):
     weights_licence: str = "Apache-2.0"
     calibration: CalibrationRecord | None = None
     edgemtl_version: str = ""
+
+    @model_validator(mode="after")
+    def _adopted_or_own(self) -> Manifest:
+        if self.adopted is not None and self.decode == "edgemtl":
+            raise ValueError("a model of edgemtl's own kind is not adopted")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Own models say nothing of adoption: their files stay as the first release reads them."""
+        fields: dict[str, Any] = handler(self)
+        if self.adopted is None:
+            fields.pop("adopted", None)
+        return fields
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -92,6 +132,14 @@ class Manifest(_Frozen):
 
     def expected_outputs(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Output name -> (dtype, shape after the batch dimension) of the graph, in order."""
+        if self.adopted is not None:
+            anchors, classes = self.adopted.anchors, len(self.classes)
+            shapes = {
+                "yolox": (anchors, 5 + classes),
+                "yolov8": (4 + classes, anchors),
+                "n6": (anchors, 6),
+            }
+            return {self.adopted.output: ("float32", shapes[self.decode])}
         outputs: dict[str, tuple[str, tuple[int, ...]]] = {}
         if self.classes:
             outputs["boxes"] = ("float32", (self.top_k, 4))
@@ -132,7 +180,8 @@ def manifest_from_metadata(metadata: Mapping[str, str], where: str) -> Manifest:
     if text is None:
         raise ModelError(
             f"{where}: an ONNX file without an edgemtl manifest",
-            "export it with 'edgemtl export'",
+            "export it with 'edgemtl export', or adopt a detector of another project: "
+            "edgemtl info MODEL.onnx --adopt OUT.onnx --decode yolox|yolov8|n6 --classes names.txt",
         )
     return parse_manifest(text, where)
 
@@ -145,9 +194,10 @@ def check_against_graph(
 ) -> None:
     """Raise ModelError at the first point where the manifest and the graph's own words differ.
 
-    Only edgemtl's own decode kind fixes the outputs; adopted detectors name theirs as they like.
+    A manifest of another kind that does not say how to read the outputs says nothing of them.
     """
-    hint = "the file was changed after its export; export it again"
+    again = "export it again" if manifest.adopted is None else "adopt the original again"
+    hint = f"the file was changed after its manifest was written; {again}"
 
     def refuse(what: str, said: object, found: object) -> None:
         raise ModelError(f"{where}: manifest says {what} {said}, the graph has {found}", hint)
@@ -159,7 +209,7 @@ def check_against_graph(
         refuse("an input of", manifest.input.dtype, image.dtype)
     if image.shape[1:] != (3, *manifest.input.size_hw):
         refuse("an input shape", ["N", 3, *manifest.input.size_hw], list(image.shape))
-    if manifest.decode != "edgemtl":
+    if manifest.decode != "edgemtl" and manifest.adopted is None:
         return
     expected = manifest.expected_outputs()
     found = {t.name: t for t in outputs}

@@ -9,10 +9,20 @@ from numpy.typing import NDArray
 
 from edgemtl import _native
 from edgemtl.manifest import InputSpec
-from edgemtl.records import F32, I32, U8, Detections, LetterboxGeometry, NetOutputs
+from edgemtl.records import (
+    F32,
+    I32,
+    U8,
+    Detections,
+    LetterboxGeometry,
+    NetOutputs,
+    RawOutputs,
+)
 
 _FASTEST = 0  # em_level of edgemtl.h
 _Mapping = tuple[float, float, float, float, float, float]
+_RAW_KINDS = {"yolox": 0, "yolov8": 2, "n6": 3}
+_YOLOX_PIXELS = 1
 
 
 def letterbox_geometry(
@@ -118,8 +128,11 @@ def decode(
     """Picture ``n`` of a batch of outputs as detections in source pixels, best first.
 
     Dropped: scores below ``min_score``, anything that is not finite, boxes without area inside the
-    picture. The arrays are copies and outlive the session's slot.
+    picture. The arrays are copies and outlive the session's slot. An adopted detector's output is
+    thresholded and suppressed here: at most 4096 candidates, the best by score, and top_k results.
     """
+    if isinstance(outputs, RawOutputs):
+        return _detect(outputs, n, geometry, min_score)
     count = outputs.boxes_net.shape[1]
     boxes, scores = np.empty((count, 4), np.float32), np.empty(count, np.float32)
     labels = np.empty(count, np.int32)
@@ -140,6 +153,79 @@ def decode(
     return Detections(
         boxes[:kept], scores[:kept], labels[:kept], None if emb is None else emb[:kept]
     )
+
+
+def _detect(
+    outputs: RawOutputs, n: int, geometry: LetterboxGeometry, min_score: float
+) -> Detections:
+    """Picture ``n`` of an adopted detector's outputs as detections in source pixels."""
+    manifest, adopted = outputs.manifest, outputs.manifest.adopted
+    if adopted is None:
+        raise ValueError(f"outputs: expected those of an adopted detector, got '{manifest.decode}'")
+    kind = _RAW_KINDS[manifest.decode]
+    most = min(manifest.top_k, adopted.anchors)
+    boxes, scores = np.empty((most, 4), np.float32), np.empty(most, np.float32)
+    labels = np.empty(most, np.int32)
+    found = _native.detect(
+        _YOLOX_PIXELS if manifest.decode == "yolox" and not adopted.grid else kind,
+        np.ascontiguousarray(outputs.values[n], np.float32),
+        len(manifest.classes),
+        *geometry.net_hw,
+        _mapping(geometry),
+        min_score,
+        1.0 if adopted.nms_iou is None else adopted.nms_iou,
+        adopted.class_agnostic,
+        most,
+        boxes,
+        scores,
+        labels,
+    )
+    return Detections(boxes[:found], scores[:found], labels[:found])
+
+
+def select(outputs: RawOutputs, min_score: float) -> NetOutputs:
+    """An adopted detector's outputs as those of a network that selects: K = top_k rows a picture,
+    sorted, boxes clipped to the network's input; rows that are not filled have score 0.
+    """
+    batch, size_hw = len(outputs.values), outputs.manifest.input.size_hw
+    same = letterbox_geometry(size_hw, size_hw)
+    boxes = np.zeros((batch, outputs.manifest.top_k, 4), np.float32)
+    scores = np.zeros(boxes.shape[:2], np.float32)
+    labels = np.zeros(boxes.shape[:2], np.int32)
+    for n in range(batch):
+        found = _detect(outputs, n, same, min_score)
+        boxes[n, : len(found)], scores[n, : len(found)] = found.boxes_src, found.scores
+        labels[n, : len(found)] = found.labels
+    return NetOutputs(boxes, scores, labels)
+
+
+def nms(
+    boxes: F32,
+    scores: F32,
+    labels: I32 | None,
+    iou: float,
+    max_out: int | None = None,
+) -> I32:
+    """Rows that greedy non-maximum suppression keeps, i32, best score first.
+
+    boxes f32 [N, 4] xyxy, scores f32 [N], labels i32 [N]: only boxes of one label suppress each
+    other; None: all do. A box goes if its IoU with a better one is above ``iou`` (from 1: none
+    goes); of equal scores the lower row is better. Rows that are not finite or have no area are
+    never kept. Raises ValueError for arrays of unlike length.
+    """
+    boxes = np.ascontiguousarray(boxes, np.float32)
+    keep = np.empty(len(boxes), np.int32)
+    kinds = np.zeros(len(boxes), np.int32) if labels is None else labels
+    kept = _native.nms(
+        boxes,
+        np.ascontiguousarray(scores, np.float32),
+        np.ascontiguousarray(kinds, np.int32),
+        iou,
+        labels is None,
+        len(boxes) if max_out is None else max_out,
+        keep,
+    )
+    return keep[:kept]
 
 
 def iou_matrix(a: F32, b: F32) -> F32:

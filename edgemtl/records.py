@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgemtl.manifest import Manifest
+
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
@@ -54,6 +56,16 @@ class NetOutputs:
     labels: I32
     embeddings: F32 | None = None
     image_probs: F32 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawOutputs(NetOutputs):
+    """The same of an adopted detector, whose rows are still to be found: the fields above are
+    empty, ``values`` f32 [N, ...] is the graph's output, and ``manifest`` says how to read it.
+    """
+
+    values: F32 = field(kw_only=True)
+    manifest: Manifest = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

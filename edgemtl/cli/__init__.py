@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import edgemtl
-from edgemtl.cli import frames, models, work
+from edgemtl.cli import frames, info, models, work
 from edgemtl.console import InterruptedRunError, print_error
 from edgemtl.errors import EdgeMTLError
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _commands in (work.COMMANDS, models.COMMANDS, frames.COMMANDS):
+for _commands in (work.COMMANDS, models.COMMANDS, info.COMMANDS, frames.COMMANDS):
     for _name, _function in _commands.items():
         app.command(_name)(_function)
 

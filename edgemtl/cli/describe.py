@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgemtl.console import listing
-from edgemtl.manifest import Manifest
+from edgemtl.manifest import Adopted, Manifest
 from edgemtl.models import resolve_model
 
 LICENCE_FILE = "LICENSE-WEIGHTS"
@@ -68,6 +68,8 @@ def _rows(path: Path, manifest: Manifest, more: dict[str, Any]) -> list[list[str
         ["candidates", f"{manifest.top_k} a frame, shown from score {manifest.min_score:g}"],
         ["weights licence", manifest.weights_licence],
     ]
+    if manifest.adopted is not None:
+        rows.insert(4, ["adopted", _adopted(manifest.decode, manifest.adopted)])
     for source in manifest.data:
         count = "" if source.images is None else f", {source.images} images"
         rows.append([f"data ({source.role})", f"{source.name}{count}: {source.licence}"])
@@ -78,3 +80,14 @@ def _rows(path: Path, manifest: Manifest, more: dict[str, Any]) -> list[list[str
     rows += [[key, str(value)] for key, value in more.items() if key != "engine"]
     rows += [[f"engine {key}", str(value)] for key, value in more.get("engine", {}).items()]
     return rows
+
+
+def _adopted(decode: str, adopted: Adopted) -> str:
+    """How the runtime reads another project's output."""
+    what = f"{decode}: output '{adopted.output}', {adopted.anchors} candidates"
+    if decode == "yolox":
+        what += ", boxes by grid cell" if adopted.grid else ", boxes in pixels"
+    if adopted.nms_iou is None:
+        return f"{what}, no suppression"
+    across = "across classes" if adopted.class_agnostic else "by class"
+    return f"{what}, suppression above IoU {adopted.nms_iou:g} {across}"

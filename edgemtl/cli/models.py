@@ -1,4 +1,4 @@
-"""Commands that make and read model files: export, calibrate, build, info."""
+"""Commands that make model files: export, calibrate, build."""
 
 from __future__ import annotations
 
@@ -115,22 +115,8 @@ def build(
     finish(report.to_dict(), report.text(), as_json)
 
 
-def info(model: Model, as_json: AsJson = False) -> None:
-    """Print a model's manifest. Input, tasks, classes, data, licences, calibration.
-
-    \b
-    Example:
-      edgemtl info toy
-    """
-    from edgemtl.cli.describe import describe
-
-    facts, text = describe(model)
-    finish(facts, text, as_json)
-
-
 COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
     "calibrate": calibrate,
     "build": build,
-    "info": info,
 }

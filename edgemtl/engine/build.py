@@ -247,13 +247,13 @@ def _prove_finite(plan: bytes, engine: EngineManifest, out: Path) -> bool:
         return False
     try:
         image = session.manifest.input
-        limits = (0, 256) if image.dtype == "uint8" else (-128, 128)
-        noise = np.random.default_rng(0).integers(*limits, (1, 3, *image.size_hw))
-        outputs = session.infer(noise.astype(image.dtype))
+        levels = np.random.default_rng(0).integers(0, 256, (1, 3, *image.size_hw))
+        noise = (levels * image.scale + image.offset).astype(image.dtype)
+        outputs = session.infer(noise)
     finally:
         session.close()
-    for name in ("boxes_net", "scores", "embeddings", "image_probs"):
-        values = getattr(outputs, name)
+    for name in ("boxes_net", "scores", "embeddings", "image_probs", "values"):
+        values = getattr(outputs, name, None)
         if values is not None and not np.isfinite(values).all():
             raise EngineError(
                 f"{out.name}: the {engine.precision} engine computes '{name}' that are not finite",

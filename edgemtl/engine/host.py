@@ -102,7 +102,7 @@ class HostSession(ABC):
             with self._lock:
                 del self._running[ticket]
             self._ring.release(Slot(int(ticket)))
-        return named_outputs({k: v[:n_valid] for k, v in self._outputs[ticket].items()})
+        return self._named(ticket, n_valid)
 
     def infer(self, images: NDArray[Any]) -> NetOutputs:
         like = self._inputs[0]
@@ -115,14 +115,14 @@ class HostSession(ABC):
             raise ValueError(f"images: expected {like.dtype.name}, got {images.dtype.name}")
         slot = self.acquire()
         self._inputs[slot][: len(images)] = images
-        out = self.collect(self.submit(slot, len(images)))
-        return NetOutputs(
-            out.boxes_net.copy(),
-            out.scores.copy(),
-            out.labels.copy(),
-            None if out.embeddings is None else out.embeddings.copy(),
-            None if out.image_probs is None else out.image_probs.copy(),
-        )
+        self.collect(self.submit(slot, len(images)))
+        return self._named(slot, len(images), copy=True)
+
+    def _named(self, slot: int, rows: int, copy: bool = False) -> NetOutputs:
+        tensors = {name: array[:rows] for name, array in self._outputs[slot].items()}
+        if copy:
+            tensors = {name: array.copy() for name, array in tensors.items()}
+        return named_outputs(tensors, self._manifest)
 
     def close(self) -> None:
         with self._lock:
@@ -133,16 +133,20 @@ class HostSession(ABC):
 
 def check_runnable(manifest: Manifest, image: TensorInfo, batch: int, where: str) -> None:
     """Raise EngineError for a graph that agrees with its manifest, and yet cannot be run here."""
-    if manifest.decode != "edgemtl":
+    if manifest.decode != "edgemtl" and manifest.adopted is None:
         raise EngineError(
-            f"{where}: its outputs are of the kind '{manifest.decode}', expected 'edgemtl'",
-            "models made by 'edgemtl export' are of that kind",
+            f"{where}: its outputs are of the kind '{manifest.decode}', and the manifest does not "
+            "say how to read them",
+            "adopt the original: edgemtl info MODEL.onnx --adopt OUT.onnx "
+            f"--decode {manifest.decode} --classes names.txt",
         )
     fixed = image.shape[0]
     if fixed is not None and fixed != batch:
         raise EngineError(
             f"{where}: the graph takes exactly {fixed} pictures at a time, {batch} were asked for",
-            "export it again with 'edgemtl export', which leaves the batch open",
+            "export it again with 'edgemtl export', which leaves the batch open"
+            if manifest.adopted is None
+            else f"run it with a batch of {fixed}, or export the original with an open batch",
         )
 
 

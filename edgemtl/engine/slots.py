@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgemtl.engine.session import Session, Slot
-from edgemtl.records import NetOutputs
+from edgemtl.manifest import Manifest
+from edgemtl.records import NetOutputs, RawOutputs
 
 SLOTS = 2
 
@@ -35,9 +36,18 @@ class SlotRing:
         self._free.put(int(slot))
 
 
-def named_outputs(tensors: Mapping[str, NDArray[Any]]) -> NetOutputs:
+def named_outputs(tensors: Mapping[str, NDArray[Any]], manifest: Manifest) -> NetOutputs:
     """Outputs of the contract by name; a model without detection has no boxes, K = 0."""
     rows = len(next(iter(tensors.values())))
+    if manifest.adopted is not None:
+        none = np.zeros((rows, 0), np.float32)
+        return RawOutputs(
+            np.zeros((rows, 0, 4), np.float32),
+            none,
+            none.astype(np.int32),
+            values=tensors[manifest.adopted.output],
+            manifest=manifest,
+        )
     boxes = tensors.get("boxes")
     return NetOutputs(
         np.zeros((rows, 0, 4), np.float32) if boxes is None else boxes,

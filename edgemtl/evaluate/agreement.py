@@ -13,7 +13,7 @@ import numpy as np
 
 from edgemtl.metrics.boxes import F64, as_boxes, iou
 from edgemtl.metrics.matching import match
-from edgemtl.records import NetOutputs
+from edgemtl.records import NetOutputs, RawOutputs
 
 SCORE_SLACK = 0.1
 """A partner may score this much below the threshold: who falls just short of it still agrees."""
@@ -83,8 +83,11 @@ def compare_outputs(
 
     A detection above ``min_score`` agrees if the other side has a detection of the same class at
     IoU ``min_iou`` or more, itself above ``min_score`` - SCORE_SLACK; partners are one to one.
-    Raises ValueError if the batches differ in length or if a value is not finite.
+    Raises ValueError if the batches differ in length, if a value is not finite, and for the raw
+    outputs of an adopted detector (``ops.select`` makes rows of them).
     """
+    if isinstance(a, RawOutputs) or isinstance(b, RawOutputs):
+        raise ValueError("a, b: expected rows, got the raw outputs of an adopted detector")
     if len(a.scores) != len(b.scores):
         raise ValueError(f"b: expected a batch of {len(a.scores)}, got {len(b.scores)}")
     for name, outputs in (("a", a), ("b", b)):

@@ -15,7 +15,7 @@ from edgemtl.files import atomic_path
 from edgemtl.graph.check import IR_VERSION, OPSET, prove_contract, prove_emitted
 from edgemtl.manifest import METADATA_KEY, Manifest, manifest_from_metadata
 
-__all__ = ["IR_VERSION", "OPSET", "canonical_hash", "load_model", "save_model"]
+__all__ = ["IR_VERSION", "OPSET", "canonical_hash", "load_model", "read_graph", "save_model"]
 
 
 def load_model(path: Path) -> tuple[onnx.ModelProto, Manifest]:
@@ -25,7 +25,7 @@ def load_model(path: Path) -> tuple[onnx.ModelProto, Manifest]:
     a manifest, an invalid graph, and a manifest that disagrees with the graph.
     """
     path = Path(path)
-    model = _parse(path)
+    model = read_graph(path)
     manifest = manifest_from_metadata({p.key: p.value for p in model.metadata_props}, str(path))
     prove_contract(model, manifest, str(path))
     return model, manifest
@@ -61,7 +61,8 @@ def canonical_hash(model: onnx.ModelProto) -> str:
     return digest.hexdigest()
 
 
-def _parse(path: Path) -> onnx.ModelProto:
+def read_graph(path: Path) -> onnx.ModelProto:
+    """Any ONNX file. Raises ModelError if it is missing, empty, truncated, or without a graph."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -133,6 +133,67 @@ int em_decode(const em_rows *rows, const em_mapping *mapping, float min_score,
 /* out: [n][m] intersection over union; 0 where a box is not finite or has no area. */
 int em_iou(const float *a, int32_t n, const float *b, int32_t m, float *out);
 
+/* ---- nms.c ------------------------------------------------------------------------------ */
+
+size_t em_rank_scratch(int32_t n);
+
+/* order[n]: the rows by descending score, the lower row first among equal ones (-0 equals 0).
+ * Returns their number: scores that are not finite are left out. */
+int em_rank(const float *scores, int32_t n, int32_t *order, void *scratch);
+
+typedef struct {
+    double iou;             /* a box goes if its IoU with a better one is above; from 1: none goes */
+    int32_t class_agnostic; /* 0: only boxes of one label suppress each other */
+    int32_t max_out;        /* the best so many are kept */
+} em_nms_options;
+
+size_t em_nms_scratch(int32_t n);
+
+/* Greedy suppression, best score first, the lower row first among equal scores. keep[n]: the rows
+ * that stay, in that order; returns their number. rows->embeddings are not read. IoU is computed
+ * in float32. Left out: a score or box that is not finite, and boxes without area. */
+int em_nms(const em_rows *rows, const em_nms_options *options, int32_t *keep, void *scratch);
+
+/* ---- foreign.c: adopted detectors ------------------------------------------------------- */
+
+/* What one picture's output holds; A anchors, C classes, boxes in network pixels. */
+typedef enum {
+    EM_YOLOX = 0,        /* [A][5 + C]: offsets and log sides per cell, objectness, classes */
+    EM_YOLOX_PIXELS = 1, /* the same with centre x, y, width, height: the graph did the grid */
+    EM_YOLOV8 = 2,       /* [4 + C][A]: centre x, y, width, height, classes */
+    EM_N6 = 3,           /* [A][6]: x1, y1, x2, y2, score, class; ready-made */
+} em_raw_kind;
+
+typedef struct {
+    em_raw_kind kind;
+    const float *values;
+    int32_t anchors, classes; /* classes is at least 1 */
+    int32_t net_h, net_w;     /* EM_YOLOX: anchors is em_yolox_anchors(net_h, net_w) */
+} em_raw;
+
+/* Cells of the grids of strides 8, 16 and 32, in this order, each by rows (Ge et al. 2021). */
+int32_t em_yolox_anchors(int32_t net_h, int32_t net_w);
+
+/* At most so many anchors go on to the suppression: the best by score. */
+enum { EM_MOST_CANDIDATES = 4096 };
+
+size_t em_decode_raw_scratch(const em_raw *raw);
+
+/* Anchors whose best class scores at least min_score (YOLOX: objectness * class; classes are at
+ * most 1, so those with less objectness are not looked at), best first, the lower anchor first
+ * among equal ones, the first class among equal ones. out holds min(A, EM_MOST_CANDIDATES) rows;
+ * out->embeddings is not touched. Returns their number. A class score that is NaN loses, a score
+ * that is not finite drops its anchor, as does a class outside the list (EM_N6); boxes may hold
+ * NaN, which em_nms drops. */
+int em_decode_raw(const em_raw *raw, float min_score, const em_rows_out *out, void *scratch);
+
+size_t em_detect_scratch(const em_raw *raw);
+
+/* em_decode_raw, em_nms, em_decode: one picture's output into detections in source pixels, best
+ * first. out holds min(A, EM_MOST_CANDIDATES, options->max_out) rows. Returns their number. */
+int em_detect(const em_raw *raw, const em_mapping *mapping, float min_score,
+              const em_nms_options *options, const em_rows_out *out, void *scratch);
+
 /* ---- assign.c --------------------------------------------------------------------------- */
 
 /* A sparse n x m problem in compressed rows: row i may take column[k] at cost[k] for

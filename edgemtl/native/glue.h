@@ -40,6 +40,9 @@ int take_rows(buffers *b, PyObject *const objects[4], em_rows *rows);
 /* ids, boxes, scores, labels and det_index that a tracker of that capacity fills; 0 or -1 alike. */
 int take_tracks(buffers *b, PyObject *const objects[5], Py_ssize_t capacity, em_tracks_out *out);
 
+/* Converter of PyArg_ParseTuple: a tuple of six numbers into an em_mapping. */
+int parse_mapping(PyObject *object, void *result);
+
 /* Set an exception; always -1. */
 int shape_error(const char *name, Py_ssize_t expected, Py_ssize_t got);
 /* Memory for one call (PyMem_RawFree), or NULL with an exception set. */
@@ -49,6 +52,7 @@ int grow(void **memory, size_t *held, size_t bytes);
 
 /* The functions and types of each room, for module.c. */
 extern PyMethodDef preprocess_functions[], detect_functions[], assign_functions[];
+extern PyMethodDef foreign_functions[];
 extern PyType_Spec tracker_spec;
 
 #endif

@@ -3,7 +3,8 @@
 
 static int add_function_tables(PyObject *module)
 {
-    PyMethodDef *tables[] = {preprocess_functions, detect_functions, assign_functions};
+    PyMethodDef *tables[] = {preprocess_functions, detect_functions, assign_functions,
+                             foreign_functions};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; ++i) {
         if (PyModule_AddFunctions(module, tables[i]) < 0) {
             return -1;

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-static int parse_mapping(PyObject *object, void *result)
+int parse_mapping(PyObject *object, void *result)
 {
     em_mapping *m = result;
     if (!PyTuple_Check(object) ||

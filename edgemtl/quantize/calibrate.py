@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,10 @@ import onnx
 from edgemtl.errors import CalibrationError, OutputError
 from edgemtl.files import atomic_path
 from edgemtl.graph.dialect import TRT, Dialect, host_dialect
+from edgemtl.graph.features import plan_quantisation
 from edgemtl.graph.file import canonical_hash, load_model, save_model
+from edgemtl.graph.foreign import dims_of
+from edgemtl.graph.index import GraphIndex
 from edgemtl.graph.qdq import quantise_model
 from edgemtl.graph.ranges import RangeTable, load_ranges, save_ranges
 from edgemtl.manifest import Manifest
@@ -67,11 +70,12 @@ def calibrate(
     """Measure ranges on ``images`` and write INT8 models, all of them or none.
 
     ``out`` gets the dialect of ONNX Runtime on this host. Raises CalibrationError for a model
-    that is not float32 or an empty picture set, DataError for a broken picture, OutputError
-    before any work if nothing can be written.
+    that is not float32 or that INT8 would hardly touch, or an empty picture set, DataError for a
+    broken picture, OutputError before any work if nothing can be written.
     """
     files = OutputFiles.beside(Path(out))
     graph, manifest = _float_model(Path(model), files.host)
+    options = replace(options, batch=dims_of(graph.graph.input[0])[0] or options.batch)
     split = split_images(len(images), options.limit, options.held_out)
     with ExitStack() as stack:
         host, trt, table = (
@@ -111,7 +115,26 @@ def _float_model(model: Path, out: Path) -> tuple[onnx.ModelProto, Manifest]:
             f"model: expected a float32 model, '{model}' is {manifest.precision}",
             "calibrate the float32 file that it was made from",
         )
+    if manifest.adopted is not None:
+        _require_reach(graph, model)
     return graph, manifest
+
+
+def _require_reach(graph: onnx.ModelProto, model: Path) -> None:
+    """Raise CalibrationError for a foreign network whose activations stay in float32.
+
+    What INT8 speeds up ends at the first operator that is no feature (see graph.features); with
+    SiLU, which is Sigmoid and Mul, that is behind the first convolution.
+    """
+    convs = [node for node in graph.graph.node if node.op_type == "Conv"]
+    reached = plan_quantisation(GraphIndex(graph)).convs
+    if 2 * len(reached) < len(convs):
+        raise CalibrationError(
+            f"{model}: INT8 would reach only {len(reached)} of {len(convs)} convolutions: "
+            "between them are operators that stay in float32, such as SiLU's",
+            f"run it in float32, or on a GPU: edgemtl build {model} --precision fp16 --out "
+            f"{model.with_suffix('.engine')}",
+        )
 
 
 def measure_ranges(

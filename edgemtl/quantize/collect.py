@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from edgemtl.engine.slots import named_outputs
 from edgemtl.errors import CalibrationError
+from edgemtl.evaluate.agreement import SCORE_SLACK
 from edgemtl.graph.qdq import corrected_inputs, quantisable_tensors
 from edgemtl.manifest import Manifest
+from edgemtl.ops import select
 from edgemtl.quantize.observe import ChannelMean, Observer
-from edgemtl.records import NetOutputs
+from edgemtl.records import NetOutputs, RawOutputs
 
 
 def open_onnx(
@@ -79,15 +81,13 @@ def collect(
 def infer(
     session: onnxruntime.InferenceSession, manifest: Manifest, images: NDArray[Any]
 ) -> NetOutputs:
-    """The manifest's outputs for images [N, 3, h, w]; tasks that it lacks give empty arrays."""
+    """The manifest's outputs for images [N, 3, h, w]; tasks that it lacks give empty arrays.
+
+    An adopted detector's rows reach down to what a comparison at its ``min_score`` looks at.
+    """
     names = list(manifest.expected_outputs())
     values = session.run(names, {session.get_inputs()[0].name: images})
-    found = dict(zip(names, values, strict=True))
-    count = len(images)
-    return NetOutputs(
-        found.get("boxes", np.zeros((count, 0, 4), np.float32)),
-        found.get("scores", np.zeros((count, 0), np.float32)),
-        found.get("labels", np.zeros((count, 0), np.int32)),
-        found.get("embeddings"),
-        found.get("image_probs"),
-    )
+    outputs = named_outputs(dict(zip(names, values, strict=True)), manifest)
+    if isinstance(outputs, RawOutputs):
+        return select(outputs, manifest.min_score - SCORE_SLACK)
+    return outputs

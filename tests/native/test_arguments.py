@@ -25,6 +25,16 @@ def _rows() -> list[Any]:
     return [boxes, np.full(N, 0.9, "f4"), np.zeros(N, "i4"), random.random((N, D)).astype("f4")]
 
 
+def _ready_made() -> np.ndarray:
+    """N rows of six numbers: boxes, scores, classes."""
+    more = np.stack([np.full(N, 0.9), np.zeros(N)], 1)
+    return np.concatenate([_rows()[0] * 9, more], 1).astype("f4")
+
+
+def _found() -> list[np.ndarray]:
+    return [np.empty((N, 4), "f4"), np.empty(N, "f4"), np.empty(N, "i4")]
+
+
 def _tracks() -> list[Any]:
     out = [np.empty(CAPACITY, "i8"), np.empty((CAPACITY, 4), "f4"), np.empty(CAPACITY, "f4")]
     return [*out, np.empty(CAPACITY, "i4"), np.empty(CAPACITY, "i4")]
@@ -62,6 +72,11 @@ def _calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
         "boxes_to_src": (_native.boxes_to_src, [boxes, MAPPING, np.empty((N, 4), "f4")]),
         "decode": (_native.decode, [*_rows(), MAPPING, 0.5, *[np.empty_like(a) for a in _rows()]]),
         "iou": (_native.iou, [boxes, boxes[:M].copy(), np.empty((N, M), "f4")]),
+        "nms": (_native.nms, [*_rows()[:3], 0.5, False, 9, np.empty(N, "i4")]),
+        "detect": (
+            _native.detect,
+            [3, _ready_made(), 2, 40, 60, MAPPING, 0.5, 0.5, False, N, *_found()],
+        ),
         "assign": (_native.assign, [np.zeros((N, M)), 9.0, 9.0, np.empty(N, "i4")]),
         "kalman": (
             _native.kalman,
@@ -78,6 +93,8 @@ OUTPUTS = {
     "boxes_to_src": [2],
     "decode": [6, 7, 8, 9],
     "iou": [2],
+    "nms": [6],
+    "detect": [10, 11, 12],
     "assign": [3],
     "kalman": [4],
     "step": [7, 8, 9, 10, 11],
@@ -138,7 +155,7 @@ def test_strided_arrays(name: str, place: int) -> None:
 
 @every_array
 def test_too_few_rows(name: str, place: int) -> None:
-    if (name, place) in {("letterbox", 0), ("assign", 0), ("kalman", 0)}:
+    if (name, place) in {("letterbox", 0), ("assign", 0), ("kalman", 0), ("detect", 1)}:
         _call(name, place, lambda a: a[:-1])  # the outputs may be longer than the inputs
         return
     for rows in (0, 1, -1):
@@ -205,7 +222,7 @@ def test_number_of_arguments(name: str) -> None:
     ],
 )
 def test_mappings(mapping: Any) -> None:
-    for name, place in (("boxes_to_net", 1), ("boxes_to_src", 1), ("decode", 4)):
+    for name, place in (("boxes_to_net", 1), ("boxes_to_src", 1), ("decode", 4), ("detect", 5)):
         with pytest.raises(REFUSED):
             _call(name, place, lambda _: mapping)
 

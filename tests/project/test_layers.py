@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops", "metrics", "engine.session", "track_file"),
     ("nn", "data", "track", "graph", "engine"),
     ("evaluate",),
-    ("train", "export", "quantize", "engine.build", "runtime", "bench"),
+    ("train", "export", "adopt", "quantize", "engine.build", "runtime", "bench"),
     ("cli", "console", "demo", "doctor", "__main__"),
 )
 FREE_LAYERS = {0, 6}
