@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -117,8 +119,6 @@ class Ultralytics:
     """Its pre-processing, in a process of its environment."""
 
     def __init__(self, python: str) -> None:
-        import os
-
         environ = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "YOLO_OFFLINE": "1"}
         self._process = subprocess.Popen(
             [python, "-W", "ignore", str(HERE / "peers" / "picture_worker.py")], env=environ,
@@ -149,9 +149,7 @@ def peer(env: Path | None) -> tuple[Ultralytics | None, str]:
         return Ultralytics(str(env / "ultralytics" / "bin" / "python")), str(entry["version"])
     if find_spec("ultralytics") is None:
         return None, "no --env, and not in this environment"
-    from importlib.metadata import version
-
-    return Ultralytics(sys.executable), version("ultralytics")
+    return Ultralytics(sys.executable), version_of("ultralytics")
 
 
 def timed(call: Call) -> list[float]:

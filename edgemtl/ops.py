@@ -14,6 +14,7 @@ from edgemtl.records import (
     I32,
     U8,
     Detections,
+    Frame,
     LetterboxGeometry,
     NetOutputs,
     RawOutputs,
@@ -82,6 +83,24 @@ def letterbox_nv12(
         raise ValueError(f"matrix: expected 'bt601' or 'bt709', got {matrix!r}")
     place = _native.letterbox_nv12(y, uv, matrix == "bt709", *_target(out, spec))
     return _geometry((y.shape[0], y.shape[1]), spec.size_hw, place)
+
+
+def letterbox_frame(frame: Frame, out: NDArray[Any], spec: InputSpec) -> LetterboxGeometry:
+    """The letterbox that fits the frame's format. Raises as they do."""
+    if frame.format == "bgr":
+        return letterbox(frame.pixels, out, spec)
+    height = frame.size_hw[0]
+    return letterbox_nv12(frame.pixels[:height], frame.pixels[height:], out, spec, frame.matrix)
+
+
+def bgr_of(frame: Frame) -> U8:
+    """The frame as u8 [H, W, 3] BGR: its own pixels where they are BGR already."""
+    if frame.format == "bgr":
+        return frame.pixels
+    spec = InputSpec(size_hw=frame.size_hw, dtype="uint8", channels="bgr", offset=0)
+    planes = np.empty((3, *frame.size_hw), np.uint8)
+    letterbox_frame(frame, planes, spec)
+    return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 def _target(

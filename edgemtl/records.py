@@ -7,7 +7,7 @@ Box arrays name their frame: ``boxes_src`` are x1, y1, x2, y2 in source (camera)
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +138,9 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture of a stream. pixels: u8 [H, W, 3] BGR, possibly a strided view.
+    """One picture of a stream. pixels: u8 [H, W, 3] BGR, possibly a strided view; or, of format
+    ``nv12``, u8 [H * 3/2, W]: H rows of luma, then H/2 of interleaved U, V, in the limited range of
+    ``matrix``.
 
     ``pts_ns`` is the media clock (motion uses it), ``captured_ns`` the monotonic clock at arrival
     (latency uses it). ``file`` is set for folders of images.
@@ -150,10 +152,13 @@ class Frame:
     captured_ns: int
     stream: int = 0
     file: str | None = None
+    format: Literal["bgr", "nv12"] = "bgr"
+    matrix: Literal["bt601", "bt709"] = "bt601"
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        return (int(self.pixels.shape[0]), int(self.pixels.shape[1]))
+        rows, width = (int(side) for side in self.pixels.shape[:2])
+        return (rows * 2 // 3 if self.format == "nv12" else rows, width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ class _Passes:
         session, clock = self._session, time.perf_counter_ns
         at = [clock()]
         slot = session.acquire()
-        geometry = ops.letterbox(frame.pixels, session.input(slot)[0], session.manifest.input)
+        geometry = ops.letterbox_frame(frame, session.input(slot)[0], session.manifest.input)
         at.append(clock())
         outputs = session.collect(session.submit(slot, 1))
         at.append(clock())

@@ -7,6 +7,7 @@ import colorsys
 import cv2
 import numpy as np
 
+from edgemtl import ops
 from edgemtl.manifest import Manifest
 from edgemtl.records import F32, U8, Frame, FrameResult
 
@@ -27,7 +28,8 @@ def draw(frame: Frame, result: FrameResult, manifest: Manifest | None = None) ->
 
     Without a ``manifest`` classes are numbers.
     """
-    picture = frame.pixels.copy(order="C")
+    pixels = ops.bgr_of(frame)
+    picture = pixels.copy(order="C") if pixels is frame.pixels else pixels
     scale = max(0.35, min(picture.shape[:2]) / 900)
     line = max(1, round(2 * scale))
     classes = manifest.classes if manifest else ()

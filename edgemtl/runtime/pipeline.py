@@ -198,7 +198,7 @@ class _Run:
         session, started = self._session, time.perf_counter_ns()
         slot = session.acquire()
         try:
-            geometry = ops.letterbox(frame.pixels, session.input(slot)[0], session.manifest.input)
+            geometry = ops.letterbox_frame(frame, session.input(slot)[0], session.manifest.input)
         except (TypeError, ValueError):
             give_back(session, slot)
             raise

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import colorsys
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 import pytest
 
@@ -65,6 +66,22 @@ def test_a_copy_is_drawn_on() -> None:
     assert picture.shape == frame.pixels.shape
     assert picture.dtype == np.uint8
     assert (picture != 20).any()
+
+
+@pytest.mark.parametrize("matrix", ["bt601", "bt709"])
+def test_frames_of_a_decoder_are_drawn_in_colour(matrix: Literal["bt601", "bt709"]) -> None:
+    nv12 = np.full((300, 300), 81, np.uint8)  # the red of BT.601
+    nv12[200:] = np.tile(np.array([90, 240], np.uint8), 150)
+    frame = Frame(nv12, 0, 0, 0, format="nv12", matrix=matrix)
+    assert frame.size_hw == (200, 300)
+    picture = draw(frame, _result(_detections()))
+    assert picture.shape == (200, 300, 3)
+    if matrix == "bt601":
+        want = cv2.cvtColor(nv12, cv2.COLOR_YUV2BGR_NV12)
+        assert np.abs(picture.astype(int) - want).max() <= 1
+    else:  # round(1.1644 * 65 + 2.1124 * -38), ...
+        assert np.abs(picture[0, 0].astype(int) - [0, 24, 255]).max() <= 1
+    assert (nv12[:200] == 81).all()
 
 
 def test_nothing_found_changes_nothing() -> None:
