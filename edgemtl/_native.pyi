@@ -108,3 +108,23 @@ class Tracker:
     ) -> int: ...
     def reset(self) -> None: ...
     def refused(self) -> int: ...
+
+class ByteTrack:
+    def __new__(
+        cls, config: tuple[float, float, float, float, int, bool, bool], capacity: int, /
+    ) -> ByteTrack: ...
+    def step(
+        self,
+        boxes: _Array,
+        scores: _Array,
+        labels: _Array,
+        pts_ns: int,
+        out_ids: _Array,
+        out_boxes: _Array,
+        out_scores: _Array,
+        out_labels: _Array,
+        out_det_index: _Array,
+        /,
+    ) -> int: ...
+    def reset(self) -> None: ...
+    def refused(self) -> int: ...

@@ -256,6 +256,29 @@ void em_kalman_update(em_kalman *filter, const double measured[4], const em_kalm
 /* x1, y1, x2, y2 of the state. */
 void em_kalman_box(const em_kalman *filter, double box[4]);
 
+/* ---- kalman_frame.c --------------------------------------------------------------------- */
+
+/* Centre x, centre y, width / height, height, in pixels; speeds are per frame. */
+typedef struct {
+    em_axis axis[4];
+} em_frame_kalman;
+
+/* DeepSORT's filter (arXiv 1703.07402) with its noises relative to the height. They are
+ * independent of each other, so its 8 x 8 matrices are four of 2 x 2. Measured heights are above 0
+ * and all numbers finite. */
+void em_frame_kalman_start(em_frame_kalman *filter, const double measured[4]);
+void em_frame_kalman_predict(em_frame_kalman *filter);
+void em_frame_kalman_update(em_frame_kalman *filter, const double measured[4]);
+
+/* x1, y1, x2, y2 of the state; without area where a predicted side is not above 0. */
+void em_frame_kalman_box(const em_frame_kalman *filter, double box[4]);
+
+/* ---- keep_best.c ------------------------------------------------------------------------ */
+
+/* Of the rows with keep[i] != 0 all but the best `room` are set to 0; of equal scores the first
+ * stay. Their scores are finite and not negative. Returns how many were set to 0. */
+int32_t em_keep_best(const float *scores, int32_t n, int32_t room, uint8_t *keep);
+
 /* ---- tracker.c -------------------------------------------------------------------------- */
 
 typedef struct {
@@ -314,5 +337,45 @@ typedef struct {
  * EM_ETIME: pts_ns is before the last one (nothing has changed then). Equal stamps are allowed. */
 int em_tracker_step(em_tracker *tracker, const em_rows *detections, const em_frame_info *frame,
                     const em_tracks_out *out, void *scratch);
+
+/* ---- bytetrack.c ------------------------------------------------------------------------ */
+
+typedef struct {
+    float min_score;         /* detections below are ignored */
+    float track_thresh;      /* from here: first association; below: the second */
+    float high_thresh;       /* from here an unmatched detection starts a track */
+    float match_thresh;      /* largest cost of a pair of the first association, 0 to 1 */
+    int32_t track_buffer;    /* a track ends when it was unseen for more frames than these */
+    int32_t fuse_score;      /* 1: the cost is 1 - IoU * score; 0: 1 - IoU */
+    int32_t match_predicted; /* 1: by predicted boxes; 0: by those of a track's last detection */
+} em_bytetrack_config;
+
+typedef struct em_bytetrack em_bytetrack;
+
+/* The bytes of a tracker that holds at most capacity tracks, lost ones included. */
+size_t em_bytetrack_size(int32_t capacity);
+
+/* Make a tracker in caller's memory of that size, aligned to 16 bytes. */
+em_bytetrack *em_bytetrack_init(void *memory, const em_bytetrack_config *config,
+                                int32_t capacity);
+
+/* Forget all tracks; frames and ids start again from 1. */
+void em_bytetrack_reset(em_bytetrack *tracker);
+
+/* Births refused since the start because the tracker was full. */
+int64_t em_bytetrack_refused(const em_bytetrack *tracker);
+
+/* Working memory of a step over n detections; capacity * n is below 2^31. */
+size_t em_bytetrack_scratch(const em_bytetrack *tracker, int32_t n);
+
+/* One frame of ByteTrack (arXiv 2110.06864): its motion and its life times count frames. Returns
+ * the number of tracks seen in this frame and in one before (in the first frame: of all), with
+ * their smoothed boxes, which may reach beyond the picture; a track's class is that of its
+ * detection, and classes do not decide who matches. Embeddings are not used. Detections with NaN,
+ * without area or beyond 1e6 pixels are ignored; a track whose smoothed box has no area or lies
+ * beyond 2e6 pixels is not reported. A full tracker refuses the births with the lowest scores.
+ * EM_ETIME: pts_ns is before the last one (nothing has changed then). Equal stamps are allowed. */
+int em_bytetrack_step(em_bytetrack *tracker, const em_rows *detections, int64_t pts_ns,
+                      const em_tracks_out *out, void *scratch);
 
 #endif

@@ -53,6 +53,6 @@ int grow(void **memory, size_t *held, size_t bytes);
 /* The functions and types of each room, for module.c. */
 extern PyMethodDef preprocess_functions[], detect_functions[], assign_functions[];
 extern PyMethodDef foreign_functions[];
-extern PyType_Spec tracker_spec;
+extern PyType_Spec tracker_spec, bytetrack_spec;
 
 #endif

@@ -29,7 +29,10 @@ static int fill(PyObject *module)
     if (add_function_tables(module) < 0) {
         return -1;
     }
-    return add_type(module, "Tracker", &tracker_spec);
+    if (add_type(module, "Tracker", &tracker_spec) < 0) {
+        return -1;
+    }
+    return add_type(module, "ByteTrack", &bytetrack_spec);
 }
 
 static PyModuleDef_Slot slots[] = {

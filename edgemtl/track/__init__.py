@@ -9,8 +9,9 @@ import numpy as np
 
 from edgemtl import _native
 from edgemtl.records import Detections, Tracks
+from edgemtl.track.bytetrack import ByteTrackConfig, ByteTracker
 
-__all__ = ["Tracker", "TrackerConfig"]
+__all__ = ["ByteTrackConfig", "ByteTracker", "Tracker", "TrackerConfig"]
 
 
 @dataclass(frozen=True)

@@ -415,10 +415,81 @@ static void fuzz_tracker(void)
     free(memory);
 }
 
+static void fuzz_byte_steps(em_bytetrack *tracker, int32_t capacity)
+{
+    em_tracks_out out = tracks_of(capacity);
+    em_frame_info frame = {pick(0, 1) ? INT64_MIN : 0, INT32_MAX, INT32_MAX};
+    for (int i = 0; i < 25; ++i) {
+        em_rows rows = any_rows(one_in(5) ? 0 : pick(0, 40), -1);
+        void *scratch = block(em_bytetrack_scratch(tracker, rows.n));
+        int t = em_bytetrack_step(tracker, &rows, frame.pts_ns, &out, scratch);
+        CHECK(t >= 0 && t <= capacity);
+        for (int k = 0; k < t; ++k) {
+            static const float inside[4] = {0, 0, 1, 1};
+            float *box = out.boxes + 4 * (size_t)k; /* these may reach beyond the picture */
+            CHECK(box[0] >= -2e6f && box[1] >= -2e6f && box[2] <= 2e6f && box[3] <= 2e6f);
+            CHECK(box[2] > box[0] && box[3] > box[1]);
+            memcpy(box, inside, sizeof inside);
+            CHECK(out.det_index[k] >= 0 && out.scores[k] == rows.scores[out.det_index[k]]);
+        }
+        check_tracks(&out, t, &rows, &frame);
+        if (frame.pts_ns > INT64_MIN) {
+            CHECK(em_bytetrack_step(tracker, &rows, frame.pts_ns - 1, &out, scratch) == EM_ETIME);
+        }
+        drop_rows(&rows);
+        free(scratch);
+        frame.pts_ns += pick(0, 3);
+        if (one_in(40)) {
+            em_bytetrack_reset(tracker);
+        }
+    }
+    CHECK(em_bytetrack_refused(tracker) >= 0);
+    free(out.ids);
+    free(out.boxes);
+    free(out.scores);
+    free(out.labels);
+    free(out.det_index);
+}
+
+static void fuzz_bytetrack(void)
+{
+    em_bytetrack_config config = {(float)real(0, 0.5), (float)real(0, 1), (float)real(0, 1),
+                                  (float)real(0, 1),   pick(0, 9),        pick(0, 1),
+                                  pick(0, 1)};
+    int32_t capacity = one_in(3) ? pick(1, 4) : pick(1, 80);
+    void *memory = block(em_bytetrack_size(capacity));
+    fuzz_byte_steps(em_bytetrack_init(memory, &config, capacity), capacity);
+    free(memory);
+}
+
+static void fuzz_keep_best(void)
+{
+    int32_t n = pick(0, 30), room = pick(0, 12), kept = 0;
+    float scores[30], low = INFINITY;
+    uint8_t keep[30], wanted[30];
+    for (int32_t i = 0; i < n; ++i) {
+        scores[i] = one_in(2) ? (float)pick(0, 3) : (float)real(0, 3);
+        wanted[i] = keep[i] = (uint8_t)pick(0, 1);
+    }
+    int32_t refused = em_keep_best(scores, n, room, keep);
+    for (int32_t i = 0; i < n; ++i) {
+        kept += keep[i];
+        low = keep[i] ? fminf(low, scores[i]) : low;
+    }
+    CHECK(refused == 0 || kept == room);
+    for (int32_t i = 0; i < n; ++i) {
+        refused -= wanted[i] && !keep[i];
+        CHECK(wanted[i] || !keep[i]);
+        CHECK(!wanted[i] || keep[i] || scores[i] <= low);
+    }
+    CHECK(refused == 0);
+}
+
 int main(int argc, char **argv)
 {
     static void (*const kernels[])(void) = {fuzz_letterbox, fuzz_decode, fuzz_iou,
-                                            fuzz_assign,    fuzz_kalman, fuzz_tracker};
+                                            fuzz_assign,    fuzz_kalman, fuzz_tracker,
+                                            fuzz_bytetrack, fuzz_keep_best};
     long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : 100;
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     for (long round = 0; round < rounds && failures == 0; ++round) {

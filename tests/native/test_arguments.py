@@ -11,6 +11,7 @@ import pytest
 from edgemtl import _native
 
 CONFIG = (0.1, 0.5, 0.5, 2, 3, 0.25, 0, 0.2, 0.4, 2, 0.4, 1, 0.6, 0.5, 0.3, 0.25, 0.9, 0.6)
+BYTETRACK = (0.1, 0.5, 0.6, 0.8, 30, False, False)
 MAPPING = (0.5, 0.5, 0.0, 8.0, 64.0, 32.0)
 N, M, D, CAPACITY = 5, 4, 3, 6
 TYPES = ("f4", "f8", "i1", "u1", "i4", "u4", "i8", "?", "f2", "c8", ">f4", ">i4", ">f8", "S4", "V4")
@@ -42,6 +43,10 @@ def _tracks() -> list[Any]:
 
 def _step(*arguments: Any) -> int:
     return _native.Tracker(CONFIG, CAPACITY, D).step(*arguments)
+
+
+def _bytetrack_step(*arguments: Any) -> int:
+    return _native.ByteTrack(BYTETRACK, CAPACITY).step(*arguments)
 
 
 def _calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
@@ -83,6 +88,7 @@ def _calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
             [np.ones((N, 4)), np.ones(N), 1.0, (0.2, 0.4, 2.0, 0.4), np.empty((N, 4))],
         ),
         "step": (_step, [*_rows(), 0, 40, 60, *_tracks()]),
+        "bytetrack": (_bytetrack_step, [*_rows()[:3], 0, *_tracks()]),
     }
 
 
@@ -98,6 +104,7 @@ OUTPUTS = {
     "assign": [3],
     "kalman": [4],
     "step": [7, 8, 9, 10, 11],
+    "bytetrack": [4, 5, 6, 7, 8],
 }
 PLACES = [
     (name, i)
@@ -261,6 +268,30 @@ def test_trackers(arguments: tuple[Any, ...]) -> None:
         _native.Tracker(CONFIG, 4, 0, extra=1)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (BYTETRACK[:-1], 4),
+        ((*BYTETRACK, 1), 4),
+        ((np.nan, *BYTETRACK[1:]), 4),
+        ((*BYTETRACK[:2], -1.0, *BYTETRACK[3:]), 4),
+        ((*BYTETRACK[:3], 1.1, *BYTETRACK[4:]), 4),
+        ((*BYTETRACK[:4], -1, *BYTETRACK[5:]), 4),
+        ((*BYTETRACK[:4], 1.5, *BYTETRACK[5:]), 4),
+        (None, 4),
+        (BYTETRACK, 0),
+        (BYTETRACK, 65537),
+        (BYTETRACK, 4.5),
+        (BYTETRACK,),
+    ],
+)
+def test_bytetrackers(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(REFUSED):
+        _native.ByteTrack(*arguments)
+    with pytest.raises(TypeError):
+        _native.ByteTrack(BYTETRACK, 4, extra=1)
+
+
 def test_step_numbers() -> None:
     for place, value in [(5, 0), (6, 0), (5, -4), (4, 1.5), (5, None)]:
         with pytest.raises(REFUSED):
@@ -277,6 +308,10 @@ def test_a_step_too_large_for_its_tracker() -> None:
     with pytest.raises(ValueError, match="takes at most 32767 detections, got 32768"):
         tracker.step(*rows, 0, 9, 9, *out)
     assert tracker.step(*[None if r is None else r[1:] for r in rows], 0, 9, 9, *out) == 0
+    other = _native.ByteTrack(BYTETRACK, 65536)
+    with pytest.raises(ValueError, match="takes at most 32767 detections, got 32768"):
+        other.step(*rows[:3], 0, *out)
+    assert other.step(*[r[1:] for r in rows[:3]], 0, *out) == 0
 
 
 def _anything(random: np.random.Generator, right: np.ndarray) -> Any:
