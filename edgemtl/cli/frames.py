@@ -10,7 +10,16 @@ from typing import Annotated
 
 import typer
 
-from edgemtl.cli.options import AsJson, Backend, Model, Source, Threads, parse_size
+from edgemtl.cli.options import (
+    AsJson,
+    Backend,
+    Model,
+    Source,
+    Threads,
+    TrackerName,
+    TrackerOption,
+    parse_size,
+)
 from edgemtl.console import InterruptedRunError, finish, say, table
 from edgemtl.errors import ConfigError
 
@@ -43,6 +52,7 @@ def run(
         typer.Option(help="Keep all frames, or the latest.  [default: by the source]"),
     ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    tracker: TrackerOption = TrackerName.EDGEMTL,
     backend: Backend = "auto",
     threads: Threads = None,
     as_json: AsJson = False,
@@ -55,9 +65,13 @@ def run(
     """
     from edgemtl.cli.running import Network, Outputs, run_model
     from edgemtl.runtime.pipeline import PipelineConfig
+    from edgemtl.track.presets import preset
 
     config = PipelineConfig(
-        min_score=min_score, policy=policy.value if policy else None, max_frames=max_frames
+        min_score=min_score,
+        policy=policy.value if policy else None,
+        max_frames=max_frames,
+        tracker=preset(tracker.value),
     )
     outputs = Outputs(video=video, jsonl=jsonl, mot=mot, show=show)
     summary = run_model(Network(model, backend, threads), source, outputs, config)
@@ -73,6 +87,7 @@ def track(
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Frame size.  [default: what the boxes span]")
     ] = None,
+    tracker: TrackerOption = TrackerName.EDGEMTL,
     as_json: AsJson = False,
 ) -> None:
     """Run the tracker alone over detections. They come in MOTChallenge text.
@@ -82,10 +97,12 @@ def track(
       edgemtl track det.txt --fps 10 --out tracks.txt
     """
     from edgemtl.cli.tracking import track_file
+    from edgemtl.track.presets import preset
 
     if not 0 < fps <= 10_000:
         raise ConfigError(f"--fps: expected a rate above 0, got {fps:g}", "for example --fps 25")
-    summary = track_file(detections, out, fps, parse_size(size, "--size"))
+    size_hw = parse_size(size, "--size")
+    summary = track_file(detections, out, fps, size_hw, preset(tracker.value))
     text = "{frames} frames, {detections} detections -> {tracks} tracks: {out}".format(**summary)
     finish(summary, text, as_json)
 

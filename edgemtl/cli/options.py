@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgemtl.errors import ConfigError
+
+
+class TrackerName(str, Enum):
+    """Trackers by name; edgemtl.track.presets makes them."""
+
+    EDGEMTL = "edgemtl"
+    BYTETRACK = "bytetrack"
+
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A shipped name, .onnx or .engine.")]
 AsJson = Annotated[
@@ -21,6 +30,9 @@ Backend = Annotated[
     str, typer.Option(help="auto, onnxruntime, openvino or tensorrt.", show_default=True)
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the network on the CPU.")]
+TrackerOption = Annotated[
+    TrackerName, typer.Option("--tracker", help="Ours, in seconds, or ByteTrack, in frames.")
+]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder that the data file's paths start from.")
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from edgemtl.errors import DataError
 from edgemtl.files import atomic_path
 from edgemtl.records import Detections
-from edgemtl.track import Tracker
+from edgemtl.track.presets import AnyTrackerConfig, make_tracker
 from edgemtl.track_file import MotFile, MotFrame, mot_lines, read_mot
 
 _LONGEST = 10_000_000
@@ -19,7 +19,11 @@ _LONGEST = 10_000_000
 
 
 def track_file(
-    detections: Path, out: Path, fps: float, size_hw: tuple[int, int] | None
+    detections: Path,
+    out: Path,
+    fps: float,
+    size_hw: tuple[int, int] | None,
+    config: AnyTrackerConfig,
 ) -> dict[str, Any]:
     """Track ``detections`` and write MOTChallenge lines to ``out``, whole or not at all.
 
@@ -34,7 +38,7 @@ def track_file(
                 "a line is frame,id,left,top,width,height,score; frames count from 1",
             )
         size_hw = size_hw or _span(found)
-        tracker = Tracker(capacity=_capacity(found))
+        tracker = make_tracker(config, capacity=_capacity(found))
         identities: set[int] = set()
         boxes = 0
         with temporary.open("w", encoding="utf-8") as file:

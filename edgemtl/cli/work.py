@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from edgemtl.cli.options import AsJson, Backend, DataRoot, Model, Threads
+from edgemtl.cli.options import (
+    AsJson,
+    Backend,
+    DataRoot,
+    Model,
+    Threads,
+    TrackerName,
+    TrackerOption,
+)
 from edgemtl.console import finish, say, table
 
 
@@ -79,6 +87,7 @@ def evaluate(
     data: Annotated[Path, typer.Option(metavar="DATA.toml", help="Data sets; [[val]] is scored.")],
     data_root: DataRoot = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Pictures of each set at most.")] = None,
+    tracker: TrackerOption = TrackerName.EDGEMTL,
     backend: Backend = "auto",
     threads: Threads = None,
     as_json: AsJson = False,
@@ -92,10 +101,12 @@ def evaluate(
     from edgemtl.data.config import load_data
     from edgemtl.engine import open_session
     from edgemtl.evaluate import EvaluateOptions, evaluate_model
+    from edgemtl.track.presets import preset
 
     mix = load_data(data, "val", data_root)
     with closing(open_session(model, backend=backend, threads=threads)) as session:
-        result = evaluate_model(session, mix, EvaluateOptions(limit=limit))
+        options = EvaluateOptions(limit=limit, tracker=preset(tracker.value))
+        result = evaluate_model(session, mix, options)
     text = "\n\n".join(
         table(rows[1:], rows[0]) for rows in (result.rows(), result.class_rows()) if rows
     )

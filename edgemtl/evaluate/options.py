@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from edgemtl.errors import ConfigError
 from edgemtl.track import TrackerConfig
+from edgemtl.track.presets import AnyTrackerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class EvaluateOptions:
     limit: int | None = None
     sets: tuple[str, ...] = ()
     frame_gap: int = 50
-    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    tracker: AnyTrackerConfig = field(default_factory=TrackerConfig)
 
     def __post_init__(self) -> None:
         for name in ("ap_min_score", "min_score"):

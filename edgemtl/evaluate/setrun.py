@@ -16,7 +16,7 @@ from edgemtl.evaluate.report import SetScores
 from edgemtl.evaluate.tasks import DetectionTask, RetrievalTask, SceneTask, TrackingTask
 from edgemtl.metrics import combine
 from edgemtl.progress import track as progress
-from edgemtl.track import Tracker
+from edgemtl.track.presets import AnyTracker, make_tracker
 
 if TYPE_CHECKING:
     from edgemtl.data.config import DataMix
@@ -45,7 +45,7 @@ class SetRun:
         classifies = "classify" in manifest.tasks and "classify" in data.tasks
         self.scene = SceneTask(mix.classes, mix.image_classes) if classifies else None
         self._starts = {sequence.start: sequence for sequence in data.sequences}
-        self._tracker: Tracker | None = None
+        self._tracker: AnyTracker | None = None
         self._sequence: SequenceInfo | None = None
 
     def _identified(self) -> bool:
@@ -90,7 +90,7 @@ class SetRun:
             return
         if said.index in self._starts:
             self._sequence = self._starts[said.index]
-            self._tracker = Tracker(
+            self._tracker = make_tracker(
                 self._options.tracker, embedding_dim=self._session.manifest.embedding_dim
             )
             self.tracking.start_sequence()

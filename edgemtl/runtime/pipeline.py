@@ -30,7 +30,8 @@ from edgemtl.runtime.lane import END, Lane
 from edgemtl.runtime.source import Source
 from edgemtl.runtime.summary import RunSummary
 from edgemtl.runtime.timing import StageTimes
-from edgemtl.track import Tracker, TrackerConfig
+from edgemtl.track import TrackerConfig
+from edgemtl.track.presets import AnyTrackerConfig, make_tracker
 
 __all__ = ["PipelineConfig", "RunSummary", "Sink", "run_pipeline"]
 
@@ -55,7 +56,7 @@ class PipelineConfig:
     policy: Literal["all", "latest"] | None = None
     max_frames: int | None = None
     queue: int = 4
-    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    tracker: AnyTrackerConfig = field(default_factory=TrackerConfig)
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class _Run:
         manifest = session.manifest
         self._min_score = manifest.min_score if config.min_score is None else config.min_score
         self._tracker = (
-            Tracker(config.tracker, embedding_dim=manifest.embedding_dim)
+            make_tracker(config.tracker, embedding_dim=manifest.embedding_dim)
             if manifest.classes
             else None
         )

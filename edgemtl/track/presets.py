@@ -6,8 +6,9 @@ from edgemtl.errors import ConfigError
 from edgemtl.track import Tracker, TrackerConfig
 from edgemtl.track.bytetrack import ByteTrackConfig, ByteTracker
 
-__all__ = ["PRESETS", "AnyTrackerConfig", "make_tracker", "preset"]
+__all__ = ["PRESETS", "AnyTracker", "AnyTrackerConfig", "make_tracker", "preset"]
 
+AnyTracker = Tracker | ByteTracker
 AnyTrackerConfig = TrackerConfig | ByteTrackConfig
 
 PRESETS = ("edgemtl", "bytetrack")
@@ -25,7 +26,7 @@ def preset(name: str) -> AnyTrackerConfig:
 
 def make_tracker(
     config: AnyTrackerConfig, *, capacity: int = 1024, embedding_dim: int | None = None
-) -> Tracker | ByteTracker:
+) -> AnyTracker:
     """The tracker of this configuration; ByteTrack does not look at embeddings."""
     if isinstance(config, ByteTrackConfig):
         return ByteTracker(config, capacity=capacity)

@@ -12,6 +12,7 @@ from edgemtl.data.base import SequenceInfo
 from edgemtl.errors import ConfigError
 from edgemtl.evaluate import EvaluateOptions, evaluate_model
 from edgemtl.records import Tracks
+from edgemtl.track import ByteTrackConfig
 
 BOXES = [[4.0, 4, 24, 44], [40, 10, 80, 50]]
 
@@ -35,7 +36,7 @@ class OracleTracker:
 @pytest.fixture
 def oracle_tracker(monkeypatch):
     OracleTracker.made = []
-    monkeypatch.setattr(setrun, "Tracker", OracleTracker)
+    monkeypatch.setattr(setrun, "make_tracker", OracleTracker)
     return OracleTracker
 
 
@@ -216,3 +217,12 @@ def test_the_real_tracker_follows(fakes):
     scores = evaluate_model(fakes.session(answers), fakes.mix((data,))).sets[0].tracking
     assert scores.idsw == 0
     assert scores.idf1 > 0.7
+
+
+def test_bytetrack_may_follow_instead(fakes):
+    """It reports the first frame at once, and does not ask for embeddings."""
+    data, answers = _perfect(fakes, n=12)
+    options = EvaluateOptions(tracker=ByteTrackConfig())
+    scores = evaluate_model(fakes.session(answers), fakes.mix((data,)), options).sets[0].tracking
+    assert (scores.idsw, scores.fn, scores.fp) == (0, 0, 0)
+    assert scores.idf1 == 1

@@ -23,10 +23,12 @@ from edgemtl.errors import SourceError
 from edgemtl.records import Detections, Frame, FrameResult, Tracks
 from edgemtl.runtime.pipeline import PipelineConfig, RunSummary, _cut, run_pipeline
 from edgemtl.runtime.source import open_source
-from edgemtl.track import Tracker, TrackerConfig
+from edgemtl.track import ByteTrackConfig, TrackerConfig
+from edgemtl.track.presets import AnyTrackerConfig, make_tracker
 
 LIMIT_S = 30.0
 EAGER = TrackerConfig(birth_score=0.3, split_score=0.3, confirm_score=0.5)
+EAGER_BYTETRACK = ByteTrackConfig(track_thresh=0.3, high_thresh=0.3)
 
 
 class Collect:
@@ -79,9 +81,11 @@ def no_thread_is_left() -> Iterator[None]:
     assert left == []
 
 
-def _plain(session: OrtSession, path: Path, min_score: float, config: TrackerConfig) -> list[Any]:
+def _plain(
+    session: OrtSession, path: Path, min_score: float, config: AnyTrackerConfig
+) -> list[Any]:
     """(scene, detections, tracks) of each frame, one step after the other."""
-    tracker = Tracker(config, embedding_dim=session.manifest.embedding_dim)
+    tracker = make_tracker(config, embedding_dim=session.manifest.embedding_dim)
     done = []
     with closing(open_source(str(path))) as source:
         for frame in source:
@@ -97,13 +101,16 @@ def _plain(session: OrtSession, path: Path, min_score: float, config: TrackerCon
     return done
 
 
+@pytest.mark.parametrize("tracker", [EAGER, EAGER_BYTETRACK], ids=["edgemtl", "bytetrack"])
 @pytest.mark.parametrize("min_score", [0.0, 0.3, 0.6, 1.0])
-def test_equals_a_plain_loop(session: OrtSession, clip: Path, min_score: float) -> None:
-    config = PipelineConfig(min_score=min_score, tracker=EAGER)
+def test_equals_a_plain_loop(
+    session: OrtSession, clip: Path, min_score: float, tracker: AnyTrackerConfig
+) -> None:
+    config = PipelineConfig(min_score=min_score, tracker=tracker)
     sink = Collect()
     with closing(open_source(str(clip))) as source:
         summary = run_pipeline(session, source, [sink], config)
-    want = _plain(session, clip, min_score, EAGER)
+    want = _plain(session, clip, min_score, tracker)
     assert summary.frames == len(want) == 12
     assert sum(len(tracks) for _, _, tracks in want) > 20
     for result, (scene, found, tracks) in zip(sink.results, want, strict=True):
