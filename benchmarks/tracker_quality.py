@@ -6,8 +6,9 @@
 Five sequences on their given detections, PETS on frames 1 to 600 (601 to 795 are nobody's to tune
 on). Every tracker runs once with its default settings; what it reports is scored as it is, by
 edgemtl.metrics, which equals TrackEval. No images are given, so nobody compensates camera motion
-from pixels. Without --env ours is measured alone. SORT's figures come with the data; the figures of
-"perfect" are those of the detections that meet a true box (IoU .5), with its identity.
+from pixels. Without --env ours is measured anew and the peers' figures of the last run are kept.
+SORT's figures come with the data; the figures of "perfect" are those of the detections that meet a
+true box (IoU .5), with its identity.
 """
 
 from __future__ import annotations
@@ -154,10 +155,13 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
             if arguments.tracks:
                 save(arguments.tracks, name, sequence, followed)
         theirs[name] = scored(meters)
+    before = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+    if not arguments.env:
+        theirs, failed = before.get("scores", {}), before.get("failed", {})
     expected = json.loads((arguments.data / "expected_trackeval.json").read_text())
     return {
         "host": host_facts(),
-        "peers": known(arguments.env) if arguments.env else {},
+        "peers": known(arguments.env) if arguments.env else before.get("peers", {}),
         "notes": NOTES,
         "config": {"changed": changes},
         "edgemtl": ours,
@@ -179,16 +183,15 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--env", type=Path, help="of peers/install.py; default: ours alone")
+    parser.add_argument("--env", type=Path, help="of peers/install.py; default: keep the peers'")
     parser.add_argument("--tracks", type=Path, help="folder for the peers' tracks, MOT text")
-    parser.add_argument("--out", type=Path, help=f"JSON; default with --env: {OUT.name}")
+    parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     result = compare(arguments)
     print(*result["table"], "", *result["missed"], sep="\n")
-    out = arguments.out or (OUT if arguments.env and not arguments.set else None)
-    if out:
-        write_text(out, json.dumps(result, indent=1) + "\n")
+    if not arguments.set:
+        write_text(arguments.out, json.dumps(result, indent=1) + "\n")
     return 1 if result["missed"] else 0
 
 

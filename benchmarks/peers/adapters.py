@@ -3,11 +3,14 @@
 An adapter has three steps, of which only the second is timed: ``prepare`` makes the tracker's own
 input of a frame, ``update`` is the tracker's own call, ``read`` takes ids and boxes out of its
 result. Settings are the defaults; what has none, or needs images by default, is named in NOTES.
-A name with ``@time`` is the same tracker told the time of each frame in the way that it offers.
+A name with ``@time`` is the same tracker told the time of each frame in the way that it offers;
+with ``@core`` it is timed at its call of C or C++ alone, without the Python around it.
 """
 
 from __future__ import annotations
 
+import importlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -54,17 +57,42 @@ class Adapter:
     prepare: Callable[[Frame], Any]
     update: Callable[[Any], Any]
     read: Callable[[Any], Read]
+    core_seconds: Callable[[], float] | None = None
+    """Of the latest update, those of its native call."""
+
+
+class Timed:
+    """A function that keeps how long its latest call took."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function, self.seconds = function, 0.0
+
+    def __call__(self, *arguments: Any) -> Any:
+        start = time.perf_counter()
+        result = self._function(*arguments)
+        self.seconds = time.perf_counter() - start
+        return result
+
+
+class TimedCore:
+    """Our native tracker with its ``step`` timed."""
+
+    def __init__(self, core: Any) -> None:
+        self._core, self.step = core, Timed(core.step)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._core, name)
 
 
 def make(name: str, fps: float) -> Adapter:
     """A fresh tracker by its name, ``edgemtl`` being ours."""
-    name, _, timed = name.partition("@")
+    name, _, variant = name.partition("@")
     family, _, rest = name.partition("-")
     makers = {
         "roboflow": roboflow, "ultralytics": ultralytics, "boxmot": boxmot,
         "supervision": supervision, "norfair": norfair, "edgemtl": edgemtl,
     }  # fmt: skip
-    return makers[family](rest, fps, bool(timed))
+    return makers[family](rest, fps, variant)
 
 
 def _read_rows(rows: np.ndarray) -> Read:
@@ -89,7 +117,7 @@ def _read_supervision(result: Any) -> Read:
     return ids[known], np.asarray(result.xyxy)[: len(ids)][known]
 
 
-def roboflow(kind: str, fps: float, timed: bool) -> Adapter:
+def roboflow(kind: str, fps: float, variant: str) -> Adapter:
     import trackers
 
     names = {
@@ -98,20 +126,20 @@ def roboflow(kind: str, fps: float, timed: bool) -> Adapter:
     }  # fmt: skip
     tracker = getattr(trackers, names[kind])()
     return Adapter(
-        lambda frame: (_supervision_detections(frame), frame.time_s if timed else None),
+        lambda frame: (_supervision_detections(frame), frame.time_s if variant else None),
         lambda made: tracker.update(made[0], timestamp=made[1]),
         _read_supervision,
     )
 
 
-def supervision(kind: str, fps: float, timed: bool) -> Adapter:
+def supervision(kind: str, fps: float, variant: str) -> Adapter:
     import supervision as sv
 
     tracker = sv.ByteTrack()
     return Adapter(_supervision_detections, tracker.update_with_detections, _read_supervision)
 
 
-def ultralytics(kind: str, fps: float, timed: bool) -> Adapter:
+def ultralytics(kind: str, fps: float, variant: str) -> Adapter:
     from ultralytics.engine.results import Boxes
     from ultralytics.trackers.track import TRACKER_MAP
     from ultralytics.utils import YAML, IterableSimpleNamespace
@@ -129,13 +157,13 @@ def ultralytics(kind: str, fps: float, timed: bool) -> Adapter:
     return Adapter(prepare, lambda boxes: tracker.update(boxes, None), _read_rows)
 
 
-def boxmot(kind: str, fps: float, timed: bool) -> Adapter:
+def boxmot(kind: str, fps: float, variant: str) -> Adapter:
     from boxmot import create_tracker
     from boxmot.trackers import TrackerSpec
 
     backend = "cpp" if kind.startswith("cpp-") else "python"
     kind = kind.removeprefix("cpp-")
-    options: list[tuple[str, Any]] = [("variable_dt", True)] if timed else []
+    options: list[tuple[str, Any]] = [("variable_dt", True)] if variant == "time" else []
     if kind in ("botsort", "boosttrack"):
         options = [("use_cmc", False), ("use_embeddings", False), *options]
     spec = TrackerSpec(name=kind, backend=backend, options=tuple(options))
@@ -147,14 +175,27 @@ def boxmot(kind: str, fps: float, timed: bool) -> Adapter:
         image = None
         if kind == "sfsort":
             image = blank.setdefault(frame.size_hw, np.zeros((*frame.size_hw, 3), np.uint8))
-        return rows, image, frame.time_s if timed else None
+        return rows, image, frame.time_s if variant == "time" else None
 
+    core = _timed_library(kind) if variant == "core" else None
     return Adapter(
-        prepare, lambda made: tracker.update(made[0], made[1], timestamp_s=made[2]), _read_rows
+        prepare,
+        lambda made: tracker.update(made[0], made[1], timestamp_s=made[2]),
+        _read_rows,
+        core and (lambda: core.seconds),
     )
 
 
-def norfair(kind: str, fps: float, timed: bool) -> Adapter:
+def _timed_library(kind: str) -> Timed:
+    """boxmot's C++ library is one for all trackers of a process: its update, timed from here on."""
+    module = importlib.import_module(f"boxmot.native.trackers.{kind}")
+    library = getattr(module, f"get_{kind}_library")()
+    if not isinstance(library._update, Timed):
+        library._update = Timed(library._update)
+    return library._update
+
+
+def norfair(kind: str, fps: float, variant: str) -> Adapter:
     import norfair as module
 
     tracker = module.Tracker(distance_function="iou", distance_threshold=0.7)
@@ -167,7 +208,7 @@ def norfair(kind: str, fps: float, timed: bool) -> Adapter:
         ]
         before = frame.time_s - 1 / fps if last[0] is None else last[0]
         last[0] = frame.time_s
-        return found, max(1, round((frame.time_s - before) * fps)) if timed else 1
+        return found, max(1, round((frame.time_s - before) * fps)) if variant else 1
 
     def read(result: Any) -> Read:
         ids = np.array([found.id for found in result], np.int64)
@@ -177,11 +218,14 @@ def norfair(kind: str, fps: float, timed: bool) -> Adapter:
     return Adapter(prepare, lambda made: tracker.update(made[0], period=made[1]), read)
 
 
-def edgemtl(kind: str, fps: float, timed: bool) -> Adapter:
+def edgemtl(kind: str, fps: float, variant: str) -> Adapter:
     from edgemtl.records import Detections
     from edgemtl.track import Tracker
 
     tracker = Tracker(capacity=16384)
+    core = TimedCore(tracker._core) if variant == "core" else None
+    if core:
+        tracker._core = core
 
     def prepare(frame: Frame) -> Any:
         record = Detections(frame.boxes, frame.scores, frame.labels, None)
@@ -191,4 +235,5 @@ def edgemtl(kind: str, fps: float, timed: bool) -> Adapter:
         prepare,
         lambda made: tracker.step(*made),
         lambda tracks: (tracks.track_ids, tracks.boxes_src),
+        core and (lambda: core.step.seconds),
     )

@@ -81,14 +81,25 @@ class Worker:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
 
-    def run(self, peer: str, stream: Stream, budget_s: float | None = None) -> Followed:
-        """``stream`` through a fresh tracker. Raises :class:`PeerError`."""
+    def run(
+        self, peer: str, stream: Stream, budget_s: float | None = None, least: int = 0
+    ) -> Followed:
+        """``stream`` through a fresh tracker. Raises :class:`PeerError`.
+
+        It ends early when the updates took ``budget_s``, but not before ``least`` frames.
+        """
         source, out = (Path(self._folder.name, name) for name in ("in.npz", "out.npz"))
         np.savez(
             source, boxes=stream.boxes, scores=stream.scores, labels=stream.labels,
             counts=stream.counts, times_s=stream.times_s, size_hw=stream.size_hw, fps=stream.fps,
         )  # fmt: skip
-        job = {"peer": peer, "stream": str(source), "out": str(out), "budget_s": budget_s}
+        job = {
+            "peer": peer,
+            "stream": str(source),
+            "out": str(out),
+            "budget_s": budget_s,
+            "least": least,
+        }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(job), file=self._process.stdin, flush=True)
@@ -104,8 +115,10 @@ class Worker:
 
     def __exit__(self, *error: object) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(timeout=60)
+        self._process.stdout.close()
         self._folder.cleanup()
 
 

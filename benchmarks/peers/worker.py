@@ -1,13 +1,15 @@
 """Run trackers over detections from files. Runs in a peer's environment; see client.py.
 
 One job a line on standard input, as JSON: ``peer``, ``stream`` (npz in), ``out`` (npz written),
-``budget_s`` (stop the stream when the updates took longer). One line of JSON back for each.
+``budget_s`` and ``least`` (stop when the updates took longer, but not before so many frames). One
+line of JSON back for each.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
 import traceback
@@ -18,9 +20,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+MOST_BYTES = 6 << 30
+
 
 def frames(stream: Any) -> list[Any]:
-    """The frames of an npz written by ``client.save``."""
+    """The frames of an npz written by ``Worker.run``."""
     from adapters import Frame
 
     ends = np.cumsum(stream["counts"])
@@ -38,7 +42,7 @@ def frames(stream: Any) -> list[Any]:
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """One stream through a fresh tracker; ``seconds`` [F] are those of the update calls alone."""
+    """One stream through a fresh tracker; ``seconds`` [F] are of the updates alone."""
     from adapters import make
 
     with np.load(job["stream"]) as stream:
@@ -51,10 +55,12 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         start = time.perf_counter()
         result = tracker.update(made)
         seconds.append(time.perf_counter() - start)
+        left -= seconds[-1]
+        if tracker.core_seconds:
+            seconds[-1] = tracker.core_seconds()
         here, where = tracker.read(result)
         ids.append(here), boxes.append(where), counts.append(len(here))
-        left -= seconds[-1]
-        if left < 0:
+        if left < 0 and len(counts) >= job["least"]:
             break
     np.savez(
         job["out"], ids=np.concatenate(ids), boxes=np.concatenate(boxes).astype(np.float64),
@@ -64,6 +70,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    # a dense matrix of all pairs must not take the machine down
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
     # trackers print: standard output is kept for the answers
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
