@@ -30,14 +30,18 @@ int32_t em_row_weight(int32_t y, double ratio, int32_t src_h, int32_t *top)
 void em_fill_columns(int32_t width, double ratio, int32_t src_w, int32_t values, int32_t *offset,
                      int16_t *weight, em_columns *columns)
 {
-    int16_t any = 0;
+    int none = 1, half = 1;
     for (int32_t x = 0; x < width; ++x) {
         double fraction;
         offset[x] = values * em_source_of(x, ratio, src_w, &fraction);
         weight[x] = (int16_t)(fraction * (1 << EM_X_BITS) + 0.5);
-        any |= weight[x];
+        none &= weight[x] == 0;
+        half &= weight[x] == 1 << (EM_X_BITS - 1);
     }
-    *columns = (em_columns){offset, weight, width, any == 0 && width <= src_w};
+    em_weights all = none && width <= src_w       ? EM_NONE
+                     : half && 2 * width <= src_w ? EM_HALF
+                                                  : EM_ANY;
+    *columns = (em_columns){offset, weight, width, all};
 }
 
 /* As the byte to store. */

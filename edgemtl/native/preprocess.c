@@ -72,11 +72,13 @@ int em_letterbox_at(em_level level, const em_image *image, const em_geometry *g,
         int32_t top, weight = em_row_weight(y, ratio, g->src_h, &top);
         const uint8_t *upper = image->data + top * image->row_stride;
         em_bytes to = em_planes_row(&planes, y);
-        if (weight == 0 && columns.whole) {
+        const uint8_t *lower = weight == 0 ? upper : upper + image->row_stride;
+        if (weight == 0 && columns.weights == EM_NONE) {
             kernels->pick(upper, &columns, &to);
+        } else if (weight == 1 << (EM_Y_BITS - 1) && columns.weights == EM_HALF) {
+            kernels->mean(upper, lower, &columns, &to);
         } else {
-            kernels->blend(upper, weight == 0 ? upper : upper + image->row_stride, weight, n,
-                           p.row);
+            kernels->blend(upper, lower, weight, n, p.row);
             memcpy(p.row + n, p.row + n - 3, 3 * sizeof(int16_t));
             kernels->resize(p.row, &columns, &to);
         }

@@ -45,6 +45,24 @@ static void pick(const uint8_t *row, const em_columns *columns, const em_bytes *
     em_pick_from(0, row, columns, to);
 }
 
+void em_mean_from(int32_t x, const uint8_t *upper, const uint8_t *lower,
+                  const em_columns *columns, const em_bytes *to)
+{
+    for (; x < columns->width; ++x) {
+        const uint8_t *u = upper + columns->offset[x], *l = lower + columns->offset[x];
+        for (int c = 0; c < 3; ++c) {
+            int32_t mean = (u[c] + u[c + 3] + l[c] + l[c + 3] + 2) >> 2;
+            to->plane[c][x] = (uint8_t)(mean + to->shift);
+        }
+    }
+}
+
+static void mean(const uint8_t *upper, const uint8_t *lower, const em_columns *columns,
+                 const em_bytes *to)
+{
+    em_mean_from(0, upper, lower, columns, to);
+}
+
 /* A value between two neighbours with EM_ROW_BITS bits, less the rows' half and zero. */
 static int32_t between(int32_t left, int32_t right, int32_t weight, int32_t zero)
 {
@@ -94,7 +112,7 @@ static void floats(const uint8_t *restrict in, int32_t n, float scale, float off
     }
 }
 
-const em_row_kernels em_rows_portable = {blend, resize, pick, convert, floats};
+const em_row_kernels em_rows_portable = {blend, resize, pick, mean, convert, floats};
 
 static const em_row_kernels *avx2(void)
 {

@@ -17,12 +17,16 @@
 /* Values behind a row's last that a kernel may load, and never uses. */
 #define EM_ROW_SLACK 8
 
+/* What all weights of a row are: any, none (each pixel is one of the source), or one half, the
+ * pixels then lying at least two apart, which is what an even ratio gives. */
+typedef enum { EM_ANY = 0, EM_NONE = 1, EM_HALF = 2 } em_weights;
+
 /* Where the pixels of an output row come from. */
 typedef struct {
     const int32_t *offset; /* [width] index of the left neighbour's first value in a row */
     const int16_t *weight; /* [width] of the right neighbour, 0 to 1 << EM_X_BITS */
     int32_t width;
-    int32_t whole; /* 1: every weight is 0 */
+    em_weights weights;
 } em_columns;
 
 /* Where a row of bytes goes: three planes, in the order B, G, R; shift is added to each byte. */
@@ -43,8 +47,11 @@ typedef struct {
                   int16_t *out);
     /* A blended BGR row into planes. */
     void (*resize)(const int16_t *row, const em_columns *columns, const em_bytes *to);
-    /* The same straight from bytes [src_w][3], where all weights are 0. */
+    /* The same straight from bytes [src_w][3], where no weights are. */
     void (*pick)(const uint8_t *row, const em_columns *columns, const em_bytes *to);
+    /* The same from two rows, where all weights are one half: means of 2 x 2 pixels. */
+    void (*mean)(const uint8_t *upper, const uint8_t *lower, const em_columns *columns,
+                 const em_bytes *to);
     /* Blended luma and chroma rows into planes; both columns have the same width. */
     void (*convert)(const int16_t *luma, const em_columns *luma_columns, const int16_t *chroma,
                     const em_columns *chroma_columns, const em_matrix *matrix,
@@ -91,6 +98,8 @@ const em_row_kernels *em_rows_of(em_level level);
 void em_resize_from(int32_t x, const int16_t *row, const em_columns *columns,
                     const em_bytes *to);
 void em_pick_from(int32_t x, const uint8_t *row, const em_columns *columns, const em_bytes *to);
+void em_mean_from(int32_t x, const uint8_t *upper, const uint8_t *lower,
+                  const em_columns *columns, const em_bytes *to);
 void em_convert_from(int32_t x, const int16_t *luma, const em_columns *luma_columns,
                      const int16_t *chroma, const em_columns *chroma_columns,
                      const em_matrix *matrix, const em_bytes *to);

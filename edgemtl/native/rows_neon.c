@@ -83,14 +83,18 @@ static void resize(const int16_t *row, const em_columns *columns, const em_bytes
     }
 }
 
-/* 4 bytes from each of 4 pixels. */
-static inline uint8x16_t pick_4(const uint8_t *row, const int32_t *o)
+/* The first 4 bytes of each. */
+static inline uint8x16_t first_4(uint8x8_t a, uint8x8_t b, uint8x8_t c, uint8x8_t d)
 {
-    uint8x8_t a = vld1_u8(row + o[0]), b = vld1_u8(row + o[1]);
-    uint8x8_t c = vld1_u8(row + o[2]), d = vld1_u8(row + o[3]);
     uint32x2_t ab = vzip1_u32(vreinterpret_u32_u8(a), vreinterpret_u32_u8(b));
     uint32x2_t cd = vzip1_u32(vreinterpret_u32_u8(c), vreinterpret_u32_u8(d));
     return vreinterpretq_u8_u32(vcombine_u32(ab, cd));
+}
+
+static inline uint8x16_t pick_4(const uint8_t *row, const int32_t *o)
+{
+    return first_4(vld1_u8(row + o[0]), vld1_u8(row + o[1]), vld1_u8(row + o[2]),
+                   vld1_u8(row + o[3]));
 }
 
 /* Loads 8 bytes of a pixel: never of the last two, where a row may end after 3. */
@@ -110,6 +114,39 @@ static void pick(const uint8_t *row, const em_columns *columns, const em_bytes *
         store_planes(to, x, four);
     }
     em_pick_from(width - 2, row, columns, to);
+}
+
+/* Mean of a pixel, its neighbour and those below: b, g, r and five of no meaning. */
+static inline uint8x8_t one_mean(const uint8_t *upper, const uint8_t *lower)
+{
+    uint16x8_t both = vaddl_u8(vld1_u8(upper), vld1_u8(lower));
+    return vrshrn_n_u16(vaddq_u16(both, vextq_u16(both, both, 3)), 2);
+}
+
+static inline uint8x16_t mean_4(const uint8_t *upper, const uint8_t *lower, const int32_t *o)
+{
+    return first_4(one_mean(upper + o[0], lower + o[0]), one_mean(upper + o[1], lower + o[1]),
+                   one_mean(upper + o[2], lower + o[2]), one_mean(upper + o[3], lower + o[3]));
+}
+
+/* Loads 8 bytes of a pixel: never of the last, where a row may end after 6. */
+static void mean(const uint8_t *upper, const uint8_t *lower, const em_columns *columns,
+                 const em_bytes *to)
+{
+    int32_t width = columns->width;
+    if (width < 17) {
+        em_mean_from(0, upper, lower, columns, to);
+        return;
+    }
+    for (int32_t x = 0; x < width - 1; x += 16) {
+        x = x < width - 17 ? x : width - 17;
+        uint8x16_t four[4];
+        for (int32_t k = 0; k < 4; ++k) {
+            four[k] = mean_4(upper, lower, columns->offset + x + 4 * k);
+        }
+        store_planes(to, x, four);
+    }
+    em_mean_from(width - 1, upper, lower, columns, to);
 }
 
 /* Luma between its neighbours, 4 pixels. */
@@ -199,6 +236,6 @@ static void floats(const uint8_t *in, int32_t n, float scale, float offset, floa
     em_rows_portable.floats(in + i, n - i, scale, offset, out + i);
 }
 
-const em_row_kernels em_rows_neon = {blend, resize, pick, convert, floats};
+const em_row_kernels em_rows_neon = {blend, resize, pick, mean, convert, floats};
 
 #endif

@@ -2,7 +2,7 @@
  * processor has give the portable path's bits, over heap buffers of exactly the size needed.
  *
  *     cc -std=c11 -O2 -ffp-contract=off -Iedgemtl/native tests/native/twins.c \
- *         edgemtl/native/{nv12,planes,preprocess,rows,rows_avx2,rows_neon}.c -lm -o twins
+ *         edgemtl/native/{convert_avx2,nv12,planes,preprocess,rows*}.c -lm -o twins
  *     ./twins ROUNDS SEED [LEVEL ...]      (a level named must be there; 2: AVX2, 3: NEON)
  *
  * Exits 1 at a difference. For aarch64: aarch64-linux-gnu-gcc -static, then qemu-aarch64 ./twins.
