@@ -79,6 +79,9 @@ def detect(
     /,
 ) -> int: ...
 def assign(cost: _Array, max_cost: float, unmatched_cost: float, out: _Array, /) -> int: ...
+def assign_sparse(
+    start: _Array, column: _Array, cost: _Array, columns: int, unmatched_cost: float, out: _Array, /
+) -> int: ...
 def kalman(
     measured: _Array,
     dt: _Array,

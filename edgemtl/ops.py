@@ -252,16 +252,3 @@ def iou_matrix(a: F32, b: F32) -> F32:
     out = np.empty((len(a), len(b)), np.float32)
     _native.iou(np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32), out)
     return out
-
-
-def assign(cost: NDArray[np.float64], max_cost: float = np.inf) -> I32:
-    """Column of each row, i32 [N], -1 where unmatched: the most pairs, then the least total cost.
-
-    cost f64 [N, M], at most 1e6 a side and 1e8 cells; pairs above ``max_cost``, NaN, infinite ones
-    and those of 1e200 and beyond are forbidden. Exact (shortest augmenting paths, Jonker and
-    Volgenant 1987).
-    """
-    cost = np.ascontiguousarray(cost, np.float64)
-    out = np.empty(len(cost), np.int32)
-    _native.assign(cost, max_cost, np.inf, out)
-    return out

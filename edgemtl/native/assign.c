@@ -2,48 +2,58 @@
 #include "edgemtl.h"
 
 #include <math.h>
-#include <string.h>
 
 /* Sums of costs below this many stay finite whatever the size of the problem. */
 #define MAX_COST 1e200
 
+/* A length of a path: first by level, then by value. Level 1 stands for a price of staying alone
+ * that no sum of costs outweighs, and is kept apart from the values, which it would round off. */
 typedef struct {
-    double key;
-    int32_t column;
-} entry;
+    double value;
+    int32_t column; /* of the entry in the heap */
+    int32_t level;
+} length;
 
-/* The search from one row. Every row has a private way out, "stay unmatched". */
+/* The search from one row. Every row has a private way out, "stay unmatched". A row's dual follows
+ * from its pair: cost - column_dual. */
 typedef struct {
-    double *row_dual, *column_dual; /* [n], [m] */
-    double *distance;               /* [m], INFINITY where not reached */
-    entry *heap;                    /* [pairs], with outdated entries */
-    int32_t *row_of;                /* [m] partner, -1 if free */
-    int32_t *from;                  /* [m] row before this column on the path */
-    int32_t *reached;               /* [m] columns with a distance, in order of discovery */
-    uint8_t *closed;                /* [m] */
-    int32_t heap_size, n_reached;
+    double *pair_cost;   /* [n] of the matched pair */
+    double *column_dual; /* [m] */
+    double *distance;    /* [m], INFINITY where not reached */
+    length *heap;        /* [pairs], with outdated entries */
+    int32_t *row_of;     /* [m] partner, -1 if free */
+    int32_t *from;       /* [m] row before this column on the path */
+    int32_t *reached;    /* [m] columns with a distance, in order of discovery */
+    double *from_cost;   /* [m] of the pair of the two */
+    uint8_t *closed;     /* [m] */
+    uint8_t *level;      /* [m] 1: no way leads from here to a free column; part of the dual */
+    double unmatched;
+    int32_t heap_size, n_reached, alone; /* alone: the level of unmatched */
 } search;
 
 static size_t align16(size_t bytes) { return (bytes + 15u) & ~(size_t)15u; }
 
 static size_t lay_out(size_t n, size_t m, size_t pairs, uint8_t *base, search *s)
 {
-    size_t sizes[8] = {n * 8, m * 8, m * 8, pairs * sizeof(entry), m * 4, m * 4, m * 4, m};
-    size_t at[9] = {0};
-    for (int i = 0; i < 8; ++i) {
+    size_t sizes[10] = {n * 8, m * 8, m * 8, pairs * sizeof(length), m * 4,
+                        m * 4, m * 4, m * 8, m,                      m};
+    size_t at[11] = {0};
+    for (int i = 0; i < 10; ++i) {
         at[i + 1] = at[i] + align16(sizes[i]);
     }
     if (base != NULL) {
-        s->row_dual = (double *)(void *)(base + at[0]);
+        s->pair_cost = (double *)(void *)(base + at[0]);
         s->column_dual = (double *)(void *)(base + at[1]);
         s->distance = (double *)(void *)(base + at[2]);
-        s->heap = (entry *)(void *)(base + at[3]);
+        s->heap = (length *)(void *)(base + at[3]);
         s->row_of = (int32_t *)(void *)(base + at[4]);
         s->from = (int32_t *)(void *)(base + at[5]);
         s->reached = (int32_t *)(void *)(base + at[6]);
-        s->closed = base + at[7];
+        s->from_cost = (double *)(void *)(base + at[7]);
+        s->closed = base + at[8];
+        s->level = base + at[9];
     }
-    return at[8];
+    return at[10];
 }
 
 size_t em_assign_scratch(int32_t n, int32_t m, int32_t pairs)
@@ -51,33 +61,38 @@ size_t em_assign_scratch(int32_t n, int32_t m, int32_t pairs)
     return lay_out((size_t)n, (size_t)m, (size_t)pairs, NULL, NULL);
 }
 
-static void heap_push(search *s, double key, int32_t column)
+static int before(length a, length b)
+{
+    return a.level != b.level ? a.level < b.level : a.value < b.value;
+}
+
+static void heap_push(search *s, length entry)
 {
     int32_t at = s->heap_size++;
     while (at > 0) {
         int32_t parent = (at - 1) / 2;
-        if (s->heap[parent].key <= key) {
+        if (!before(entry, s->heap[parent])) {
             break;
         }
         s->heap[at] = s->heap[parent];
         at = parent;
     }
-    s->heap[at] = (entry){key, column};
+    s->heap[at] = entry;
 }
 
-static entry heap_pop(search *s)
+static length heap_pop(search *s)
 {
-    entry top = s->heap[0], last = s->heap[--s->heap_size];
+    length top = s->heap[0], last = s->heap[--s->heap_size];
     int32_t at = 0;
     for (;;) {
         int32_t child = 2 * at + 1;
         if (child >= s->heap_size) {
             break;
         }
-        if (child + 1 < s->heap_size && s->heap[child + 1].key < s->heap[child].key) {
+        if (child + 1 < s->heap_size && before(s->heap[child + 1], s->heap[child])) {
             ++child;
         }
-        if (last.key <= s->heap[child].key) {
+        if (!before(s->heap[child], last)) {
             break;
         }
         s->heap[at] = s->heap[child];
@@ -89,49 +104,49 @@ static entry heap_pop(search *s)
     return top;
 }
 
-static void relax(search *s, const em_pairs *p, int32_t row, double travelled)
+/* On from a row with this dual, as far as the end. The levels of a way cancel but for its last
+ * column's own. */
+static void relax(search *s, const em_pairs *p, int32_t row, double dual, double travelled,
+                  length end)
 {
     for (int32_t k = p->start[row]; k < p->start[row + 1]; ++k) {
         int32_t j = p->column[k];
         if (s->closed[j]) {
             continue;
         }
-        double d = travelled + (p->cost[k] - s->row_dual[row] - s->column_dual[j]);
-        if (d < s->distance[j]) {
+        double d = travelled + (p->cost[k] - s->column_dual[j] - dual);
+        if (d < s->distance[j] && before((length){d, j, s->level[j]}, end)) {
             if (isinf(s->distance[j])) {
                 s->reached[s->n_reached++] = j;
             }
             s->distance[j] = d;
             s->from[j] = row;
-            heap_push(s, d, j);
+            s->from_cost[j] = p->cost[k];
+            heap_push(s, (length){d, j, s->level[j]});
         }
     }
 }
 
-/* The nearest column that is still open, or -1. */
-static int32_t next_column(search *s)
+/* The nearest column that is still open; column -1 where there is none. */
+static length next_column(search *s)
 {
     while (s->heap_size > 0) {
-        entry e = heap_pop(s);
-        if (!s->closed[e.column] && e.key <= s->distance[e.column]) {
-            return e.column;
+        length e = heap_pop(s);
+        if (!s->closed[e.column] && e.value <= s->distance[e.column]) {
+            return e;
         }
     }
-    return -1;
+    return (length){INFINITY, -1, 1};
 }
 
 /* Keep every reduced cost at or above zero, and the matched ones at zero. */
-static void update_duals(search *s, int32_t row, double length)
+static void update_duals(search *s, length end)
 {
-    s->row_dual[row] += length;
     for (int32_t k = 0; k < s->n_reached; ++k) {
         int32_t j = s->reached[k];
         if (s->closed[j]) {
-            double change = length - s->distance[j];
-            s->column_dual[j] -= change;
-            if (s->row_of[j] >= 0) {
-                s->row_dual[s->row_of[j]] += change;
-            }
+            s->column_dual[j] -= end.value - s->distance[j];
+            s->level[j] = (uint8_t)end.level;
         }
         s->distance[j] = INFINITY;
         s->closed[j] = 0;
@@ -143,6 +158,7 @@ static void augment(search *s, int32_t row, int32_t column, int32_t *row_to_colu
     for (;;) {
         int32_t i = s->from[column], next = row_to_column[i];
         s->row_of[column] = i;
+        s->pair_cost[i] = s->from_cost[column];
         row_to_column[i] = column;
         if (i == row) {
             return;
@@ -151,33 +167,58 @@ static void augment(search *s, int32_t row, int32_t column, int32_t *row_to_colu
     }
 }
 
-static void insert_row(search *s, const em_pairs *p, int32_t row, double unmatched,
-                       int32_t *row_to_column)
+/* A row whose best way is a free column, or to stay alone, needs no search: most rows. */
+static int place_at_once(search *s, const em_pairs *p, int32_t row, int32_t *row_to_column)
+{
+    length best = {s->unmatched, -1, s->alone};
+    double cost = 0.0;
+    for (int32_t k = p->start[row]; k < p->start[row + 1]; ++k) {
+        int32_t j = p->column[k];
+        length way = {p->cost[k] - s->column_dual[j], j, s->level[j]};
+        if (before(way, best)) {
+            best = way;
+            cost = p->cost[k];
+        }
+    }
+    if (best.column >= 0 && s->row_of[best.column] >= 0) {
+        return 0;
+    }
+    if (best.column >= 0) {
+        s->row_of[best.column] = row;
+        s->pair_cost[row] = cost;
+        row_to_column[row] = best.column;
+    }
+    return 1;
+}
+
+static void insert_row(search *s, const em_pairs *p, int32_t row, int32_t *row_to_column)
 {
     int32_t i = row, sink = -1, leaver = row;
-    double travelled = 0.0, exit_length = unmatched - s->row_dual[row];
+    double travelled = 0.0, dual = 0.0;
+    length end = {s->unmatched, -1, s->alone};
     s->heap_size = s->n_reached = 0;
     for (;;) {
-        relax(s, p, i, travelled);
-        int32_t j = next_column(s);
-        if (j < 0 || s->distance[j] >= exit_length) {
-            travelled = exit_length;
+        relax(s, p, i, dual, travelled, end);
+        length next = next_column(s);
+        int32_t j = next.column;
+        if (j < 0 || !before(next, end)) {
             break;
         }
         s->closed[j] = 1;
-        travelled = s->distance[j];
-        if (s->row_of[j] < 0) {
+        travelled = next.value;
+        i = s->row_of[j];
+        if (i < 0) {
             sink = j;
+            end = next;
             break;
         }
-        i = s->row_of[j];
-        double through = travelled + (unmatched - s->row_dual[i]);
-        if (through < exit_length) {
-            exit_length = through;
+        dual = s->pair_cost[i] - s->column_dual[j];
+        if (travelled + (s->unmatched - dual) < end.value) {
+            end.value = travelled + (s->unmatched - dual);
             leaver = i;
         }
     }
-    update_duals(s, row, travelled);
+    update_duals(s, end);
     if (sink < 0 && leaver != row) {
         sink = row_to_column[leaver];
         row_to_column[leaver] = -1;
@@ -202,22 +243,23 @@ int em_assign(const em_pairs *p, double unmatched_cost, int32_t *row_to_column, 
 {
     search s = {0};
     lay_out((size_t)p->n, (size_t)p->m, (size_t)p->start[p->n], scratch, &s);
-    double most = dominating_cost(p);
-    double unmatched = unmatched_cost < most ? unmatched_cost : most;
-    memset(s.closed, 0, (size_t)p->m);
+    s.alone = unmatched_cost >= dominating_cost(p);
+    s.unmatched = s.alone ? 0.0 : unmatched_cost;
     for (int32_t j = 0; j < p->m; ++j) {
         s.column_dual[j] = 0.0;
         s.distance[j] = INFINITY;
         s.row_of[j] = -1;
+        s.closed[j] = s.level[j] = 0;
     }
     for (int32_t i = 0; i < p->n; ++i) {
-        s.row_dual[i] = 0.0;
         row_to_column[i] = -1;
     }
-    int matched = 0;
     for (int32_t i = 0; i < p->n; ++i) {
-        insert_row(&s, p, i, unmatched, row_to_column);
+        if (!place_at_once(&s, p, i, row_to_column)) {
+            insert_row(&s, p, i, row_to_column);
+        }
     }
+    int matched = 0;
     for (int32_t i = 0; i < p->n; ++i) {
         matched += row_to_column[i] >= 0;
     }

@@ -151,7 +151,8 @@ size_t em_nms_scratch(int32_t n);
 
 /* Greedy suppression, best score first, the lower row first among equal scores. keep[n]: the rows
  * that stay, in that order; returns their number. rows->embeddings are not read. IoU is computed
- * in float32. Left out: a score or box that is not finite, and boxes without area. */
+ * in float32: a box whose area that cannot hold (sides near 1e-20 or 1e20) suppresses nothing.
+ * Left out: a score or box that is not finite, and boxes without area. */
 int em_nms(const em_rows *rows, const em_nms_options *options, int32_t *keep, void *scratch);
 
 /* ---- foreign.c: adopted detectors ------------------------------------------------------- */
@@ -197,8 +198,10 @@ int em_detect(const em_raw *raw, const em_mapping *mapping, float min_score,
 /* ---- assign.c --------------------------------------------------------------------------- */
 
 /* A sparse n x m problem in compressed rows: row i may take column[k] at cost[k] for
- * start[i] <= k < start[i + 1]. Pairs that are not listed are forbidden. Costs are finite
- * and below 1e200. */
+ * start[i] <= k < start[i + 1]. Pairs that are not listed are forbidden; of a pair that is listed
+ * twice the cheaper counts. Costs are finite and below 1e200 on either side, of any sign and range.
+ * At most 2^31 - 1 pairs: start could not count more. A caller with a smaller cap leaves pairs out,
+ * the dearest first, and the optimum is then that of what it lists. */
 typedef struct {
     const int32_t *start; /* [n + 1] */
     const int32_t *column;
@@ -210,8 +213,11 @@ size_t em_assign_scratch(int32_t n, int32_t m, int32_t pairs);
 
 /* Exact assignment by shortest augmenting paths (Jonker and Volgenant 1987; Dijkstra with a heap
  * on the sparse graph). Minimises the sum of the matched costs + unmatched_cost per row without a
- * partner. unmatched_cost = INFINITY asks for the most pairs first, then for the least cost among
- * them. row_to_column[n]: -1 where unmatched. Returns the number of pairs. */
+ * partner. unmatched_cost = INFINITY, or so much that it comes to the same, asks for the most pairs
+ * first, then for the least cost among them; it must not be NaN or -INFINITY.
+ * Exact to the last unit for whole numbers (or multiples of one power of two) while n times the
+ * largest stays below 2^52 of them; else up to the rounding of sums of doubles.
+ * row_to_column[n]: -1 where unmatched. Returns the number of pairs. */
 int em_assign(const em_pairs *pairs, double unmatched_cost, int32_t *row_to_column,
               void *scratch);
 

@@ -32,7 +32,8 @@ void em_kalman_predict(em_kalman *f, double dt, const em_kalman_noise *noise)
         em_axis *a = &f->axis[k];
         double q = square(noise->acceleration * (k < 2 ? 1.0 : noise->shape) * size);
         a->x += a->v * dt;
-        a->pxx += dt * (2.0 * a->pxv + dt * a->pvv) + q * dt * dt * dt / 3.0;
+        /* Without noise, rounding alone could leave a variance a little below zero. */
+        a->pxx = fmax(a->pxx + dt * (2.0 * a->pxv + dt * a->pvv) + q * dt * dt * dt / 3.0, 0.0);
         a->pxv += dt * a->pvv + q * dt * dt / 2.0;
         a->pvv += q * dt;
     }
@@ -53,7 +54,7 @@ void em_kalman_update(em_kalman *f, const double measured[4], const em_kalman_no
         double surprise = measured[k] - a->x;
         a->x += gain_x * surprise;
         a->v += gain_v * surprise;
-        a->pvv -= gain_v * a->pxv;
+        a->pvv = fmax(a->pvv - gain_v * a->pxv, 0.0);
         a->pxv *= 1.0 - gain_x;
         a->pxx *= 1.0 - gain_x;
     }

@@ -43,6 +43,78 @@ static PyObject *py_assign(PyObject *self, PyObject *args)
     return pairs < 0 ? NULL : PyLong_FromLong(pairs);
 }
 
+PyDoc_STRVAR(assign_sparse_doc,
+             "assign_sparse(start, column, cost, columns, unmatched_cost, out) -> number of pairs;\n"
+             "row i may take column[k] at cost[k] for start[i] <= k < start[i + 1]");
+
+/* 0, or -1 with an exception set: what em_assign trusts. */
+static int check_pairs(const em_pairs *p, Py_ssize_t listed)
+{
+    if (p->start[0] != 0 || p->start[p->n] != listed) {
+        PyErr_Format(PyExc_ValueError, "start: expected 0 to %zd, the number of pairs, got %d to "
+                     "%d", listed, p->start[0], p->start[p->n]);
+        return -1;
+    }
+    for (int32_t i = 0; i < p->n; ++i) {
+        if (p->start[i] > p->start[i + 1]) {
+            PyErr_Format(PyExc_ValueError, "start: expected growing numbers, got %d before %d",
+                         p->start[i], p->start[i + 1]);
+            return -1;
+        }
+    }
+    for (Py_ssize_t k = 0; k < listed; ++k) {
+        if (p->column[k] < 0 || p->column[k] >= p->m || !(fabs(p->cost[k]) < 1e200)) {
+            PyErr_Format(PyExc_ValueError, "pair %zd: expected a column below %d and a cost below "
+                         "1e200, got column %d", k, p->m, p->column[k]);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *py_assign_sparse(PyObject *self, PyObject *args)
+{
+    PyObject *objects[3], *out_object;
+    double unmatched_cost;
+    int columns, pairs = -1;
+    buffers b = {.n = 0};
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OOOidO", &objects[0], &objects[1], &objects[2], &columns,
+                          &unmatched_cost, &out_object)) {
+        return NULL;
+    }
+    wanted starts = named("start", "il", 4, 1, 0), indices = named("column", "il", 4, 1, 0);
+    wanted costs = named("cost", "d", 8, 1, 0), result = named("out", "il", 4, 1, 1);
+    Py_buffer *start = take_column(&b, objects[0], &starts, 1);
+    Py_buffer *column = start == NULL ? NULL : take(&b, objects[1], &indices);
+    Py_buffer *cost = column == NULL ? NULL : take_column(&b, objects[2], &costs,
+                                                          column->shape[0]);
+    Py_buffer *out = cost == NULL ? NULL : take_column(&b, out_object, &result,
+                                                       start->shape[0] - 1);
+    if (out != NULL && (start->shape[0] - 1 > 1000000 || columns < 0 || columns > 1000000 ||
+                        isnan(unmatched_cost) || unmatched_cost == -INFINITY)) {
+        PyErr_Format(PyExc_ValueError, "expected at most 1e6 rows and columns and a number for "
+                     "unmatched_cost, got %zd rows, %d columns", start->shape[0] - 1, columns);
+        out = NULL;
+    }
+    if (out != NULL) {
+        em_pairs p = {start->buf, column->buf, cost->buf, (int32_t)(start->shape[0] - 1),
+                      columns};
+        void *scratch = NULL;
+        if (check_pairs(&p, column->shape[0]) == 0) {
+            scratch = scratch_of(em_assign_scratch(p.n, p.m, p.start[p.n]));
+        }
+        if (scratch != NULL) {
+            Py_BEGIN_ALLOW_THREADS
+            pairs = em_assign(&p, unmatched_cost, out->buf, scratch);
+            Py_END_ALLOW_THREADS
+            PyMem_RawFree(scratch);
+        }
+    }
+    release(&b);
+    return pairs < 0 ? NULL : PyLong_FromLong(pairs);
+}
+
 PyDoc_STRVAR(kalman_doc,
              "kalman(measured, dt, trust, noise, out): runs one filter over [N, 4] float64\n"
              "centres and sizes; rows of NaN are not measured. out [N, 4]: the boxes");
@@ -92,6 +164,7 @@ static PyObject *py_kalman(PyObject *self, PyObject *args)
 
 PyMethodDef assign_functions[] = {
     {"assign", py_assign, METH_VARARGS, assign_doc},
+    {"assign_sparse", py_assign_sparse, METH_VARARGS, assign_sparse_doc},
     {"kalman", py_kalman, METH_VARARGS, kalman_doc},
     {NULL, NULL, 0, NULL},
 };

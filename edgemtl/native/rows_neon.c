@@ -60,10 +60,10 @@ static inline int16x4_t one_pixel(const int16_t *at, int16_t weight)
 
 static inline uint8x16_t resize_4(const int16_t *row, const int32_t *o, const int16_t *w)
 {
-    const int rest = EM_X_BITS + EM_ROW_BITS - 16;
+    enum { REST = EM_X_BITS + EM_ROW_BITS - 16 }; /* to clang a const int is no constant */
     int16x8_t a = vcombine_s16(one_pixel(row + o[0], w[0]), one_pixel(row + o[1], w[1]));
     int16x8_t b = vcombine_s16(one_pixel(row + o[2], w[2]), one_pixel(row + o[3], w[3]));
-    return vcombine_u8(vqshrun_n_s16(a, rest), vqshrun_n_s16(b, rest));
+    return vcombine_u8(vqshrun_n_s16(a, REST), vqshrun_n_s16(b, REST));
 }
 
 static void resize(const int16_t *row, const em_columns *columns, const em_bytes *to)

@@ -83,6 +83,17 @@ def _calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
             [3, _ready_made(), 2, 40, 60, MAPPING, 0.5, 0.5, False, N, *_found()],
         ),
         "assign": (_native.assign, [np.zeros((N, M)), 9.0, 9.0, np.empty(N, "i4")]),
+        "assign_sparse": (
+            _native.assign_sparse,
+            [
+                np.arange(N + 1, dtype="i4"),
+                np.zeros(N, "i4"),
+                np.zeros(N),
+                M,
+                9.0,
+                np.empty(N, "i4"),
+            ],
+        ),
         "kalman": (
             _native.kalman,
             [np.ones((N, 4)), np.ones(N), 1.0, (0.2, 0.4, 2.0, 0.4), np.empty((N, 4))],
@@ -102,6 +113,7 @@ OUTPUTS = {
     "nms": [6],
     "detect": [10, 11, 12],
     "assign": [3],
+    "assign_sparse": [5],
     "kalman": [4],
     "step": [7, 8, 9, 10, 11],
     "bytetrack": [4, 5, 6, 7, 8],
@@ -135,7 +147,7 @@ def test_other_types(name: str, place: int, dtype: str) -> None:
     planes = (name, place) in {("letterbox", 1), ("letterbox_nv12", 3)}
     allowed = ("i1", "u1", "f4") if planes else (right.str[1:],)
     if np.dtype(dtype) in [np.dtype(a) for a in allowed]:
-        _call(name, place, lambda a: np.zeros(a.shape, dtype))
+        _call(name, place, lambda a: a.astype(dtype))
         return
     with pytest.raises(TypeError, match="expected"):
         _call(name, place, lambda a: np.zeros(a.shape, dtype))

@@ -11,7 +11,7 @@ import reference
 from scipy.optimize import linear_sum_assignment
 
 from edgemtl import _native
-from edgemtl.ops import assign
+from edgemtl.ops_assign import assign
 
 
 def _solve(
