@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { BLOCK = 256, LANES = 8, YOLOX_FRONT = 5, N6_ROW = 6 };
+enum { BLOCK = 1024, LANES = 8, YOLOX_FRONT = 5, N6_ROW = 6 };
 
 static size_t align16(size_t bytes) { return (bytes + 15u) & ~(size_t)15u; }
 
@@ -20,16 +20,31 @@ int32_t em_yolox_anchors(int32_t net_h, int32_t net_w)
 /* Anchors that reach the threshold, in their order. */
 typedef struct {
     float *score;
-    int32_t *anchor;
+    int32_t *anchor, *label;
     int32_t n;
 } candidates;
 
-static void add(candidates *found, float score, int32_t anchor, float min_score)
+static int reaches(float score, float min_score) { return score >= min_score && isfinite(score); }
+
+static void add(candidates *found, float score, int32_t anchor, int32_t label)
 {
-    if (score >= min_score && isfinite(score)) {
-        found->score[found->n] = score;
-        found->anchor[found->n++] = anchor;
+    found->score[found->n] = score;
+    found->label[found->n] = label;
+    found->anchor[found->n++] = anchor;
+}
+
+/* The first class that holds the maximum; classes lie `step` values apart. */
+static int32_t first_largest(const float *values, int32_t n, size_t step)
+{
+    int32_t best = 0;
+    float most = -INFINITY;
+    for (int32_t c = 0; c < n; ++c) {
+        if (values[step * (size_t)c] > most) {
+            most = values[step * (size_t)c];
+            best = c;
+        }
     }
+    return best;
 }
 
 /* The largest of n values that lie side by side; NaN never wins. -INFINITY for n = 0. */
@@ -59,8 +74,38 @@ static void scan_yolox(const em_raw *raw, float min_score, candidates *found)
     size_t width = YOLOX_FRONT + (size_t)raw->classes;
     for (int32_t a = 0; a < raw->anchors; ++a) {
         const float *row = raw->values + width * (size_t)a;
-        if (row[4] >= min_score) {
-            add(found, row[4] * largest(row + YOLOX_FRONT, raw->classes), a, min_score);
+        float score = row[4] >= min_score
+                          ? row[4] * largest(row + YOLOX_FRONT, raw->classes)
+                          : -INFINITY;
+        if (reaches(score, min_score)) {
+            add(found, score, a, first_largest(row + YOLOX_FRONT, raw->classes, 1));
+        }
+    }
+}
+
+static float larger(float a, float b) { return a > b ? a : b; }
+
+/* best[i]: the largest of the rows' i-th values; four rows a turn, for there are many. */
+static void largest_of_rows(const float *rows, size_t step, int32_t n_rows, int32_t n,
+                            float *restrict best)
+{
+    int32_t c = 0;
+    for (int32_t i = 0; i < n; ++i) {
+        best[i] = -INFINITY;
+    }
+    for (; c + 4 <= n_rows; c += 4) {
+        const float *a = rows + step * (size_t)c, *b = a + step, *d = b + step, *e = d + step;
+        for (int32_t i = 0; i < n; ++i) { /* NaN loses as the left argument only */
+            float most = larger(a[i], best[i]);
+            most = larger(b[i], most);
+            most = larger(d[i], most);
+            best[i] = larger(e[i], most);
+        }
+    }
+    for (; c < n_rows; ++c) {
+        const float *a = rows + step * (size_t)c;
+        for (int32_t i = 0; i < n; ++i) {
+            best[i] = larger(a[i], best[i]);
         }
     }
 }
@@ -71,18 +116,13 @@ static void scan_yolov8(const em_raw *raw, float min_score, candidates *found)
     size_t anchors = (size_t)raw->anchors;
     for (int32_t first = 0; first < raw->anchors; first += BLOCK) {
         int32_t n = raw->anchors - first < BLOCK ? raw->anchors - first : BLOCK;
+        const float *rows = raw->values + 4 * anchors + (size_t)first;
         float best[BLOCK];
+        largest_of_rows(rows, anchors, raw->classes, n, best);
         for (int32_t i = 0; i < n; ++i) {
-            best[i] = -INFINITY;
-        }
-        for (int32_t c = 0; c < raw->classes; ++c) {
-            const float *row = raw->values + anchors * (4 + (size_t)c) + (size_t)first;
-            for (int32_t i = 0; i < n; ++i) {
-                best[i] = row[i] > best[i] ? row[i] : best[i];
+            if (reaches(best[i], min_score)) {
+                add(found, best[i], first + i, first_largest(rows + i, raw->classes, anchors));
             }
-        }
-        for (int32_t i = 0; i < n; ++i) {
-            add(found, best[i], first + i, min_score);
         }
     }
 }
@@ -92,24 +132,11 @@ static void scan_n6(const em_raw *raw, float min_score, candidates *found)
     for (int32_t a = 0; a < raw->anchors; ++a) {
         const float *row = raw->values + N6_ROW * (size_t)a;
         /* a class that is no number of the list is the filling of an end-to-end export */
-        if (row[5] > -0.5f && row[5] < (float)raw->classes - 0.5f) {
-            add(found, row[4], a, min_score);
+        if (reaches(row[4], min_score) && row[5] > -0.5f &&
+            row[5] < (float)raw->classes - 0.5f) {
+            add(found, row[4], a, (int32_t)floorf(row[5] + 0.5f));
         }
     }
-}
-
-/* The first class that holds the maximum; classes lie `step` values apart. */
-static int32_t first_largest(const float *values, int32_t n, size_t step)
-{
-    int32_t best = 0;
-    float most = -INFINITY;
-    for (int32_t c = 0; c < n; ++c) {
-        if (values[step * (size_t)c] > most) {
-            most = values[step * (size_t)c];
-            best = c;
-        }
-    }
-    return best;
 }
 
 static void corners(float x, float y, float w, float h, float *box)
@@ -140,35 +167,33 @@ static void box_yolox(const em_raw *raw, int32_t anchor, float *box)
             expf(row[2]) * s, expf(row[3]) * s, box);
 }
 
-static void read_candidate(const em_raw *raw, int32_t anchor, float *box, int32_t *label)
+static void read_box(const em_raw *raw, int32_t anchor, float *box)
 {
     size_t a = (size_t)anchor, all = (size_t)raw->anchors;
     if (raw->kind == EM_YOLOV8) {
         const float *v = raw->values + a;
         corners(v[0], v[all], v[2 * all], v[3 * all], box);
-        *label = first_largest(v + 4 * all, raw->classes, all);
     } else if (raw->kind == EM_N6) {
         memcpy(box, raw->values + N6_ROW * a, 4 * sizeof(float));
-        *label = (int32_t)floorf(raw->values[N6_ROW * a + 5] + 0.5f);
     } else {
-        size_t width = YOLOX_FRONT + (size_t)raw->classes;
         box_yolox(raw, anchor, box);
-        *label = first_largest(raw->values + width * a + YOLOX_FRONT, raw->classes, 1);
     }
 }
 
-/* Scratch of em_decode_raw: scores, anchors and order of all anchors, and the ranking's own. */
+/* Scratch of em_decode_raw: scores, anchors, labels and order of all anchors, and the ranking's. */
 size_t em_decode_raw_scratch(const em_raw *raw)
 {
-    return 3 * align16((size_t)raw->anchors * sizeof(float)) + em_rank_scratch(raw->anchors);
+    return 4 * align16((size_t)raw->anchors * sizeof(float)) + em_rank_scratch(raw->anchors);
 }
 
 int em_decode_raw(const em_raw *raw, float min_score, const em_rows_out *out, void *scratch)
 {
     size_t step = align16((size_t)raw->anchors * sizeof(float));
     uint8_t *base = scratch;
-    candidates found = {(float *)scratch, (int32_t *)(void *)(base + step), 0};
-    int32_t *order = (int32_t *)(void *)(base + 2 * step);
+    candidates found = {.score = scratch,
+                        .anchor = (int32_t *)(void *)(base + step),
+                        .label = (int32_t *)(void *)(base + 2 * step)};
+    int32_t *order = (int32_t *)(void *)(base + 3 * step);
     if (raw->kind == EM_YOLOV8) {
         scan_yolov8(raw, min_score, &found);
     } else if (raw->kind == EM_N6) {
@@ -176,12 +201,13 @@ int em_decode_raw(const em_raw *raw, float min_score, const em_rows_out *out, vo
     } else {
         scan_yolox(raw, min_score, &found);
     }
-    int32_t n = em_rank(found.score, found.n, order, base + 3 * step);
+    int32_t n = em_rank(found.score, found.n, order, base + 4 * step);
     n = n < EM_MOST_CANDIDATES ? n : EM_MOST_CANDIDATES;
     for (int32_t i = 0; i < n; ++i) {
         int32_t at = order[i];
         out->scores[i] = found.score[at];
-        read_candidate(raw, found.anchor[at], out->boxes + 4 * (size_t)i, out->labels + i);
+        out->labels[i] = found.label[at];
+        read_box(raw, found.anchor[at], out->boxes + 4 * (size_t)i);
     }
     return n;
 }
