@@ -1,9 +1,9 @@
 """Ultralytics' own pre-processing, timed. Runs in its environment; see preprocessing.py.
 
 One job a line on standard input, as JSON: ``src_hw``, ``net_hw``, ``repeats``. One line of JSON
-back: ``seconds`` of each repeat. The predictor is the package's own class, its preprocess method
-what ``model.predict`` calls on a picture (letterbox, batch, planes, RGB, float32 / 255); only the
-network, which it asks for its precision and stride, is a stand-in.
+back: ``seconds`` of the thread on the processor, by repeat. The predictor is the package's own
+class, its preprocess method what ``model.predict`` calls on a picture (letterbox, batch, planes,
+RGB, float32 / 255); only the network, which it asks for its precision and stride, is a stand-in.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def run(job: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     made, picture = known[key]
     seconds = []
     for _ in range(job["repeats"]):
-        start = time.perf_counter()
+        start = time.thread_time()
         result = made.preprocess([picture])
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.thread_time() - start)
     return {"seconds": seconds, "shape": list(result.shape), "dtype": str(result.dtype)}
 
 
