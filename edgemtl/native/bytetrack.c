@@ -1,7 +1,9 @@
 /* ByteTrack (Zhang et al. 2022, arXiv 2110.06864): every step is one frame, whatever its time. */
 #include "edgemtl.h"
+#include "neighbours.h"
 
 #include <math.h>
+#include <string.h>
 
 #define MAX_PIXELS 1e6f
 #define SECOND_LIMIT 0.5 /* largest 1 - IoU of a weak detection and a track, */
@@ -27,13 +29,7 @@ struct em_bytetrack {
     int32_t capacity, n_tracks;
 };
 
-/* A detection in an association. */
-typedef struct {
-    double box[4];
-    float score;
-    int32_t det_index;
-} candidate;
-
+/* Of detections. */
 enum { IGNORED = 0, HIGH = 1, LOW = 2, USED = 3 };
 
 /* Who meets whom, how unlike they may be, and whether the score weighs the overlap. */
@@ -46,13 +42,13 @@ typedef struct {
 
 /* Working memory of one step. */
 typedef struct {
-    int32_t *start;     /* [tracks + 1] */
-    int32_t *column;    /* [tracks * n] */
-    double *cost;       /* [tracks * n] */
-    int32_t *partner;   /* [tracks] */
-    int32_t *rows;      /* [tracks] track of a row */
-    candidate *columns; /* [n] */
-    uint8_t *kind;      /* [n] */
+    int32_t *start;        /* [tracks + 1] */
+    int32_t *column;       /* [tracks * min(n, EM_MOST_NEIGHBOURS)] */
+    double *cost;          /* the same */
+    int32_t *partner;      /* [tracks] */
+    int32_t *rows;         /* [tracks] track of a row */
+    em_neighbours columns; /* [max(n, tracks)] detections of an association, or lost tracks */
+    uint8_t *kind;         /* [n] */
     void *assign;
 } work;
 
@@ -85,10 +81,11 @@ int64_t em_bytetrack_refused(const em_bytetrack *t) { return t->refused; }
 
 static size_t lay_out(size_t tracks, size_t n, uint8_t *base, work *w)
 {
-    size_t pairs = tracks * n;
+    size_t pairs = tracks * (n < EM_MOST_NEIGHBOURS ? n : EM_MOST_NEIGHBOURS);
+    size_t most = n > tracks ? n : tracks;
     size_t assign = em_assign_scratch((int32_t)tracks, (int32_t)n, (int32_t)pairs);
     size_t sizes[8] = {(tracks + 1) * 4, pairs * 4,  pairs * 8, tracks * 4, tracks * 4,
-                       n * sizeof(candidate), n, assign};
+                       most * sizeof(em_neighbour), n, assign};
     size_t at[9] = {0};
     for (int i = 0; i < 8; ++i) {
         at[i + 1] = at[i] + align16(sizes[i]);
@@ -99,7 +96,7 @@ static size_t lay_out(size_t tracks, size_t n, uint8_t *base, work *w)
         w->cost = (double *)(void *)(base + at[2]);
         w->partner = (int32_t *)(void *)(base + at[3]);
         w->rows = (int32_t *)(void *)(base + at[4]);
-        w->columns = (candidate *)(void *)(base + at[5]);
+        w->columns.at = (em_neighbour *)(void *)(base + at[5]);
         w->kind = base + at[6];
         w->assign = base + at[7];
     }
@@ -147,23 +144,6 @@ static void predict(em_bytetrack *t)
     }
 }
 
-static double least(double a, double b) { return a < b ? a : b; }
-
-static double most(double a, double b) { return a > b ? a : b; }
-
-static double area(const double box[4]) { return (box[2] - box[0] + 1) * (box[3] - box[1] + 1); }
-
-/* The original counts pixels: a box from x1 to x2 is x2 - x1 + 1 wide. */
-static double overlap(const double a[4], const double b[4])
-{
-    double w = least(a[2], b[2]) - most(a[0], b[0]) + 1;
-    if (w <= 0) {
-        return 0.0;
-    }
-    double h = least(a[3], b[3]) - most(a[1], b[1]) + 1;
-    return h <= 0 ? 0.0 : w * h / (area(a) + area(b) - w * h);
-}
-
 static int usable(const em_rows *d, int32_t i)
 {
     const float *box = d->boxes + 4 * (size_t)i;
@@ -187,50 +167,43 @@ static void sort_out(const em_bytetrack *t, const em_rows *d, uint8_t *kind)
     }
 }
 
-static int32_t gather(const em_rows *d, uint8_t kind, work *w)
+static void gather(const em_rows *d, const association *who, work *w)
 {
-    int32_t n = 0;
+    w->columns.n = 0;
     for (int32_t i = 0; i < d->n; ++i) {
-        if (w->kind[i] == kind) {
-            candidate *c = &w->columns[n++];
+        if (w->kind[i] == who->kind) {
+            em_neighbour *c = &w->columns.at[w->columns.n++];
             for (int k = 0; k < 4; ++k) {
                 c->box[k] = d->boxes[4 * (size_t)i + (size_t)k];
             }
-            c->score = d->scores[i];
-            c->det_index = i;
+            c->weight = who->fuse ? d->scores[i] : 1.0;
+            c->index = i;
         }
     }
-    return n;
+    em_neighbours_sort(&w->columns);
 }
 
 /* The original prices each row and column that stays alone at limit / 2. That is the least sum of
  * cost - limit over the pairs, and so is a price of limit for each row. */
 static void associate(em_bytetrack *t, const em_rows *d, const association *who, work *w)
 {
-    int32_t n_rows = 0, n_pairs = 0, n_columns = gather(d, who->kind, w);
+    int32_t n_rows = 0, n_pairs = 0;
+    gather(d, who, w);
     for (int32_t k = 0; k < t->n_tracks; ++k) {
         const track *tr = &t->tracks[k];
-        if (!(tr->state & who->states) || tr->det_index >= 0) {
-            continue;
-        }
-        w->rows[n_rows] = k;
-        w->start[n_rows++] = n_pairs;
-        for (int32_t j = 0; j < n_columns; ++j) {
-            const candidate *c = &w->columns[j];
-            double likeness = overlap(tr->box, c->box);
-            double cost = 1.0 - (who->fuse ? likeness * c->score : likeness);
-            if (likeness > 0.0 && cost <= who->limit) {
-                w->column[n_pairs] = j;
-                w->cost[n_pairs++] = cost;
-            }
+        if ((tr->state & who->states) && tr->det_index < 0) {
+            w->rows[n_rows] = k;
+            w->start[n_rows++] = n_pairs;
+            n_pairs += em_neighbours_of(&w->columns, tr->box, who->limit, w->column + n_pairs,
+                                        w->cost + n_pairs);
         }
     }
     w->start[n_rows] = n_pairs;
-    em_pairs pairs = {w->start, w->column, w->cost, n_rows, n_columns};
+    em_pairs pairs = {w->start, w->column, w->cost, n_rows, w->columns.n};
     em_assign(&pairs, who->limit, w->partner, w->assign);
     for (int32_t r = 0; r < n_rows; ++r) {
         if (w->partner[r] >= 0) {
-            int32_t i = w->columns[w->partner[r]].det_index;
+            int32_t i = w->columns.at[w->partner[r]].index;
             track *tr = &t->tracks[w->rows[r]];
             double m[4];
             measured(d, i, m);
@@ -290,17 +263,37 @@ static void give_birth(em_bytetrack *t, const em_rows *d, const uint8_t *admitte
     }
 }
 
-/* Of a tracked and a lost object at one place, the one that was followed for longer stays. */
-static void drop_doubles(em_bytetrack *t)
+static void gather_lost(const em_bytetrack *t, em_neighbours *lost)
 {
+    lost->n = 0;
     for (int32_t k = 0; k < t->n_tracks; ++k) {
-        track *lost = &t->tracks[k];
-        for (int32_t i = 0; i < t->n_tracks && lost->state == LOST; ++i) {
-            track *seen = &t->tracks[i];
-            if (seen->state != LOST && 1.0 - overlap(seen->box, lost->box) < DUPLICATE) {
-                int longer = seen->seen - seen->born > lost->seen - lost->born;
-                (longer ? lost : seen)->doubled = 1;
-            }
+        const track *tr = &t->tracks[k];
+        if (tr->state == LOST) {
+            em_neighbour *c = &lost->at[lost->n++];
+            memcpy(c->box, tr->box, sizeof tr->box);
+            c->weight = 1.0;
+            c->index = k;
+        }
+    }
+    em_neighbours_sort(lost);
+}
+
+/* Of a tracked and a lost object at one place, the one that was followed for longer stays. */
+static void drop_doubles(em_bytetrack *t, em_neighbours *lost)
+{
+    int32_t near[EM_MOST_NEIGHBOURS];
+    double cost[EM_MOST_NEIGHBOURS];
+    gather_lost(t, lost);
+    for (int32_t k = 0; k < t->n_tracks; ++k) {
+        track *seen = &t->tracks[k];
+        int32_t n = 0;
+        if (seen->state != LOST) {
+            n = em_neighbours_of(lost, seen->box, DUPLICATE, near, cost);
+        }
+        for (int32_t i = 0; i < n; ++i) {
+            track *other = &t->tracks[lost->at[near[i]].index];
+            int longer = seen->seen - seen->born > other->seen - other->born;
+            (longer ? other : seen)->doubled = 1;
         }
     }
     for (int32_t k = 0; k < t->n_tracks; ++k) {
@@ -365,7 +358,7 @@ int em_bytetrack_step(em_bytetrack *t, const em_rows *d, int64_t pts_ns, const e
     bury(t);
     admit(t, d, w.kind);
     give_birth(t, d, w.kind);
-    drop_doubles(t);
+    drop_doubles(t, &w.columns);
     bury(t);
     return report(t, out);
 }

@@ -371,7 +371,7 @@ void em_bytetrack_reset(em_bytetrack *tracker);
 /* Births refused since the start because the tracker was full. */
 int64_t em_bytetrack_refused(const em_bytetrack *tracker);
 
-/* Working memory of a step over n detections; capacity * n is below 2^31. */
+/* Working memory of a step over n detections. */
 size_t em_bytetrack_scratch(const em_bytetrack *tracker, int32_t n);
 
 /* One frame of ByteTrack (arXiv 2110.06864): its motion and its life times count frames. Returns
@@ -379,7 +379,8 @@ size_t em_bytetrack_scratch(const em_bytetrack *tracker, int32_t n);
  * their smoothed boxes, which may reach beyond the picture; a track's class is that of its
  * detection, and classes do not decide who matches. Embeddings are not used. Detections with NaN,
  * without area or beyond 1e6 pixels are ignored; a track whose smoothed box has no area or lies
- * beyond 2e6 pixels is not reported. A full tracker refuses the births with the lowest scores.
+ * beyond 2e6 pixels is not reported. A full tracker refuses the births with the lowest scores. Of
+ * the detections that overlap a track, the 64 nearest are looked at.
  * EM_ETIME: pts_ns is before the last one (nothing has changed then). Equal stamps are allowed. */
 int em_bytetrack_step(em_bytetrack *tracker, const em_rows *detections, int64_t pts_ns,
                       const em_tracks_out *out, void *scratch);

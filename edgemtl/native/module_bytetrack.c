@@ -74,11 +74,6 @@ static int run_step(ByteTrackObject *self, const em_rows *rows, int64_t pts_ns,
                     const em_tracks_out *tracks)
 {
     int n;
-    if ((int64_t)self->capacity * rows->n > INT32_MAX) {
-        PyErr_Format(PyExc_ValueError, "boxes: a tracker of capacity %d takes at most %d "
-                     "detections, got %d", self->capacity, INT32_MAX / self->capacity, rows->n);
-        return EM_EARG;
-    }
     if (grow(&self->scratch, &self->scratch_size,
              em_bytetrack_scratch(self->tracker, rows->n)) < 0) {
         return EM_EARG;

@@ -320,10 +320,7 @@ def test_a_step_too_large_for_its_tracker() -> None:
     with pytest.raises(ValueError, match="takes at most 32767 detections, got 32768"):
         tracker.step(*rows, 0, 9, 9, *out)
     assert tracker.step(*[None if r is None else r[1:] for r in rows], 0, 9, 9, *out) == 0
-    other = _native.ByteTrack(BYTETRACK, 65536)
-    with pytest.raises(ValueError, match="takes at most 32767 detections, got 32768"):
-        other.step(*rows[:3], 0, *out)
-    assert other.step(*[r[1:] for r in rows[:3]], 0, *out) == 0
+    assert _native.ByteTrack(BYTETRACK, 65536).step(*rows[:3], 0, *out) == 0
 
 
 def _anything(random: np.random.Generator, right: np.ndarray) -> Any:

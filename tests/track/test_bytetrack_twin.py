@@ -44,7 +44,9 @@ class Scene:
         return Detections(boxes, scores, r.integers(0, 3, len(boxes)).astype(np.int32))
 
 
-def _compare(scene: Scene, config: ByteTrackConfig, frames: int, capacity: int = 1024) -> int:
+def _compare(
+    scene: Scene | Heap, config: ByteTrackConfig, frames: int, capacity: int = 1024
+) -> int:
     """Steps both through the same frames; the number of tracks they began."""
     ours, twin = ByteTracker(config, capacity=capacity), ReferenceByteTracker(config, capacity)
     for frame in range(frames):
@@ -85,6 +87,27 @@ def test_other_settings(changes: dict[str, Any]) -> None:
 
 def test_a_crowd() -> None:
     assert _compare(Scene(3, 60), ByteTrackConfig(), 60) > 60
+
+
+class Heap:
+    """Hundreds of detections at one place, more than a track is compared with."""
+
+    def __init__(self) -> None:
+        self.random = np.random.default_rng(11)
+
+    def next_frame(self) -> Detections:
+        n = int(self.random.integers(70, 200))
+        corner = self.random.normal(300, 6, (n, 2))
+        side = self.random.uniform(50, 70, (n, 2))
+        boxes = np.concatenate([corner, corner + side], 1).astype(np.float32)
+        scores = self.random.uniform(0.2, 1, n).astype(np.float32)
+        return Detections(boxes, scores, np.zeros(n, np.int32))
+
+
+@pytest.mark.parametrize("capacity", [1, 60])
+def test_a_heap_of_detections(capacity: int) -> None:
+    """Up to 64 tracks that compete cannot tell that only 64 detections are looked at."""
+    assert _compare(Heap(), ByteTrackConfig(), 40, capacity) >= capacity
 
 
 @pytest.mark.parametrize("capacity", [1, 5])

@@ -1,5 +1,6 @@
 /* Sparse and dense assignment against dynamic programming over subsets of columns. */
 #include "input.h"
+#include "neighbours.h"
 
 #include <math.h>
 #include <string.h>
@@ -144,6 +145,58 @@ static int solve_sparse(input *in, const problem *p, int32_t *columns)
     return matched;
 }
 
+static double pixel_iou(const double a[4], const double b[4])
+{
+    double w = fmin(a[2], b[2]) - fmax(a[0], b[0]) + 1, h = fmin(a[3], b[3]) - fmax(a[1], b[1]) + 1;
+    double areas = (a[2] - a[0] + 1) * (a[3] - a[1] + 1) + (b[2] - b[0] + 1) * (b[3] - b[1] + 1);
+    return w > 0 && h > 0 ? w * h / (areas - w * h) : 0.0;
+}
+
+static em_neighbour pick_neighbour(input *in, uint64_t *series, int32_t index, double spread)
+{
+    em_neighbour made = {.weight = one_in(in, 2) ? 1.0 : pick_real(in, 0, 1), .index = index};
+    for (int k = 0; k < 4; ++k) {
+        double share = (double)(next_bits(series) >> 11) / 9007199254740992.0;
+        made.box[k] = k < 2 ? share * spread : made.box[k - 2] + 1 + share * 40;
+    }
+    made.box[2] += one_in(in, 9) ? 300 : 0;
+    return made;
+}
+
+/* The pairs that a tracker offers: all that overlap enough, or the best of them. */
+static void check_neighbours(input *in)
+{
+    int32_t n = one_in(in, 3) ? pick(in, 0, 3) : pick(in, 0, 300), all_near = 0, better = 0;
+    int32_t most = n < EM_MOST_NEIGHBOURS ? n : EM_MOST_NEIGHBOURS;
+    em_neighbours all = {block((size_t)n * sizeof(em_neighbour)), n, 0.0};
+    double spread = one_in(in, 3) ? 20 : 600, worst = 0.0, *cost = block((size_t)most * 8);
+    double limit = pick_real(in, 0, 1);
+    int32_t *place = block((size_t)most * 4);
+    uint64_t series = pick_seed(in);
+    for (int32_t i = 0; i < n; ++i) {
+        all.at[i] = pick_neighbour(in, &series, i, spread);
+    }
+    em_neighbour mine = pick_neighbour(in, &series, 0, spread);
+    em_neighbours_sort(&all);
+    int32_t found = em_neighbours_of(&all, mine.box, limit, place, cost);
+    for (int32_t k = 0; k < found; ++k) {
+        const em_neighbour *it = &all.at[place[k]];
+        REQUIRE(fabs(cost[k] - (1.0 - pixel_iou(mine.box, it->box) * it->weight)) < 1e-12);
+        worst = fmax(worst, cost[k]);
+    }
+    for (int32_t i = 0; i < n; ++i) {
+        double likeness = pixel_iou(mine.box, all.at[i].box);
+        double c = 1.0 - likeness * all.at[i].weight;
+        all_near += likeness > 0 && c <= limit;
+        better += likeness > 0 && c < worst;
+    }
+    REQUIRE(found == (all_near < most ? all_near : most) && better <= found);
+    digest_bytes(in, place, (size_t)found * 4);
+    free(all.at);
+    free(place);
+    free(cost);
+}
+
 void fuzz_assign(input *in)
 {
     problem p = pick_problem(in);
@@ -162,6 +215,7 @@ void fuzz_assign(input *in)
         uint8_t low = (uint8_t)dense[i];
         digest_bytes(in, &low, 1);
     }
+    check_neighbours(in);
     free(p.cost);
     free(dense);
     free(sparse);
