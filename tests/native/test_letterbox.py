@@ -28,6 +28,8 @@ SIZES = [
     ((96, 160), (48, 80)),
     ((108, 180), (36, 60)),
     ((144, 240), (24, 40)),
+    ((7, 64), (4, 32)),
+    ((11, 66), (4, 22)),
 ]
 PLAIN = InputSpec(size_hw=(1, 1), dtype="uint8", channels="bgr", scale=1, offset=0, pad=7)
 ERROR = 0.5 + 0.02

@@ -77,7 +77,8 @@ static em_pixel_format any_format(void)
 static em_geometry any_geometry(int32_t step)
 {
     em_geometry g;
-    int32_t height = step * pick(1, 60), width = step * pick(1, 150), times = pick(1, 4);
+    int32_t height = step * pick(1, 60), times = pick(1, 4);
+    int32_t width = step * (pick(0, 7) == 0 ? pick(1, 3) : pick(1, 150));
     int32_t net_h = pick(1, 90), net_w = pick(1, 150);
     switch (pick(0, 3)) {
     case 0: net_h = height, net_w = width; break;
