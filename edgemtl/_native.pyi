@@ -86,7 +86,7 @@ def kalman(
     measured: _Array,
     dt: _Array,
     trust: float,
-    noise: tuple[float, float, float, float],
+    noise: tuple[float, float, float, float, float, float],
     out: _Array,
     /,
 ) -> None: ...
@@ -102,6 +102,7 @@ class Tracker:
         pts_ns: int,
         height: int,
         width: int,
+        camera: _Array | None,
         out_ids: _Array,
         out_boxes: _Array,
         out_scores: _Array,

@@ -242,7 +242,8 @@ typedef struct {
 
 /* Noise relative to the object's size (the root of its area, in pixels). */
 typedef struct {
-    double position;      /* sd of a measured centre or side, in sizes */
+    double position;      /* sd of a measured centre, in sizes */
+    double width, height; /* sd of a measured side, in sizes */
     double acceleration;  /* sqrt of the acceleration's spectral density, sizes / s^1.5 */
     double initial_speed; /* sd of a new object's speed, sizes / s */
     double shape;         /* the sides' motion noise relative to the centre's */
@@ -250,6 +251,11 @@ typedef struct {
 
 void em_kalman_start(em_kalman *filter, const double measured[4], const em_kalman_noise *noise,
                      double trust);
+
+/* The variance, in square pixels, of a measurement of axis 0 to 3 (centre x, centre y, width,
+ * height). */
+double em_kalman_measured(const em_kalman *filter, int axis, const em_kalman_noise *noise,
+                          double trust);
 
 /* Constant velocity driven by white-noise acceleration over dt seconds (Bar-Shalom, Li and
  * Kirubarajan 2001, section 6.2.2). dt = 0 changes nothing. */
@@ -287,21 +293,31 @@ int32_t em_keep_best(const float *scores, int32_t n, int32_t room, uint8_t *keep
 
 /* ---- tracker.c -------------------------------------------------------------------------- */
 
+/* Scores count as shares of the stream's score scale: the mean of its scores, each weighted by its
+ * own cube, over about ten seconds; so one set of numbers serves detectors of any confidence. */
 typedef struct {
-    float min_score;      /* detections below are ignored */
-    float split_score;    /* from here: first association; below: the second */
+    float min_score;      /* detections below are ignored; not a share */
+    float strong_score;   /* from here: first association; below: the second */
     float birth_score;    /* from here an unmatched detection starts a track */
     float confirm_score;  /* sum of scores that confirms a track */
+    float show_odds;      /* a track is reported while the odds of its mean score, p / (1 - p), are at
+                             least those of the scale divided by this */
     float lost_s;         /* life of a confirmed track without detections; no gap in time outlives it */
     float tentative_s;    /* the same before its confirmation */
     float coast_s;        /* how long a track without detections is still shown */
-    float position_noise, acceleration_noise, initial_speed, shape_noise; /* em_kalman_noise */
+    float fade_s;         /* an unseen object's speed fades with this time constant */
+    float position_noise, size_noise, acceleration_noise, initial_speed, shape_noise;
     float max_distance;   /* gate: centre distance in object sizes */
-    float iou_weight;     /* share of 1 - IoU in the cost, the rest is the distance */
+    float iou_weight;     /* share of 1 - IoU in the cost of a place, the rest is the distance */
+    float likelihood_weight; /* share of the filter's own likelihood in the cost, the rest is place */
+    float direction_weight;  /* added for a detection straight behind, half for one beside */
+    float height_weight;     /* times 1 - the smaller over the larger height */
     float min_height_ratio;
+    float tentative_penalty; /* added to the cost of a track that is not confirmed */
     float class_penalty;  /* added to the cost of a pair of unlike classes */
     float appearance_weight;
     float max_cost, max_cost_second;
+    float camera_motion;  /* 1: common motion of the matched tracks moves the others too; 0: no */
 } em_tracker_config;
 
 /* T tracks of a frame. Each array holds em_tracker_capacity() rows. */
@@ -328,15 +344,18 @@ void em_tracker_reset(em_tracker *tracker);
 /* Births refused since the start because the tracker was full. */
 int64_t em_tracker_refused(const em_tracker *tracker);
 
-/* Working memory of a step over n detections; capacity * n is below 2^31. */
+/* Working memory of a step over n detections, up to 1e6. */
 size_t em_tracker_scratch(const em_tracker *tracker, int32_t n);
 
 typedef struct {
     int64_t pts_ns;
     int32_t height, width;
+    const double *camera; /* NULL, or [6]: x' = c0 x + c1 y + c2, y' = c3 x + c4 y + c5 takes a still
+                             point of the frame before to this one */
 } em_frame_info;
 
-/* One frame: predict, associate, update, start and end tracks. Returns the number of confirmed
+/* One frame: predict, associate, update, start and end tracks. In an association each track keeps
+ * its 32 cheapest candidates; beyond that many the assignment is exact among the kept. Returns the number of confirmed
  * tracks written to out. Detections with NaN, without area or beyond 1e6 pixels are ignored; an
  * embedding that is not finite or shorter than 0.5 means "appearance unknown". A full tracker
  * refuses the births with the lowest scores.

@@ -11,6 +11,13 @@ static double size_of(const em_kalman *f)
 
 static double square(double v) { return v * v; }
 
+double em_kalman_measured(const em_kalman *f, int axis, const em_kalman_noise *noise,
+                          double trust)
+{
+    double sd = axis < 2 ? noise->position : axis == 2 ? noise->width : noise->height;
+    return square(sd * trust * size_of(f));
+}
+
 void em_kalman_start(em_kalman *f, const double measured[4], const em_kalman_noise *noise,
                      double trust)
 {
@@ -20,7 +27,7 @@ void em_kalman_start(em_kalman *f, const double measured[4], const em_kalman_noi
     double size = size_of(f);
     for (int k = 0; k < 4; ++k) {
         double share = k < 2 ? 1.0 : noise->shape;
-        f->axis[k].pxx = square(noise->position * trust * size);
+        f->axis[k].pxx = em_kalman_measured(f, k, noise, trust);
         f->axis[k].pvv = square(noise->initial_speed * share * size);
     }
 }
@@ -45,10 +52,13 @@ void em_kalman_predict(em_kalman *f, double dt, const em_kalman_noise *noise)
 void em_kalman_update(em_kalman *f, const double measured[4], const em_kalman_noise *noise,
                       double trust)
 {
-    double r = square(noise->position * trust * size_of(f));
+    double r[4];
+    for (int k = 0; k < 4; ++k) {
+        r[k] = em_kalman_measured(f, k, noise, trust);
+    }
     for (int k = 0; k < 4; ++k) {
         em_axis *a = &f->axis[k];
-        double s = a->pxx + r;
+        double s = a->pxx + r[k];
         /* s = 0: the state is known exactly already, and no measurement changes it. */
         double gain_x = s > 0.0 ? a->pxx / s : 0.0, gain_v = s > 0.0 ? a->pxv / s : 0.0;
         double surprise = measured[k] - a->x;

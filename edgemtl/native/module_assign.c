@@ -127,9 +127,9 @@ static PyObject *py_kalman(PyObject *self, PyObject *args)
     buffers b = {.n = 0};
     int done = 0;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OOd(dddd)O", &measured_object, &dt_object, &trust,
-                          &noise.position, &noise.acceleration, &noise.initial_speed,
-                          &noise.shape, &out_object)) {
+    if (!PyArg_ParseTuple(args, "OOd(dddddd)O", &measured_object, &dt_object, &trust,
+                          &noise.position, &noise.width, &noise.height, &noise.acceleration,
+                          &noise.initial_speed, &noise.shape, &out_object)) {
         return NULL;
     }
     wanted rows = named("measured", "d", 8, 2, 0), steps = named("dt", "d", 8, 1, 0);

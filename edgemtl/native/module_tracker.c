@@ -13,16 +13,28 @@ typedef struct {
     int busy;
 } TrackerObject;
 
-static int config_is_finite(const em_tracker_config *config)
+/* The numbers of TrackerConfig in order; 0, or -1 with an exception set. */
+static int config_of(PyObject *numbers, em_tracker_config *config)
 {
     float values[sizeof *config / sizeof(float)];
-    memcpy(values, config, sizeof values);
-    for (size_t i = 0; i < sizeof values / sizeof values[0]; ++i) {
+    Py_ssize_t n = (Py_ssize_t)(sizeof values / sizeof values[0]);
+    if (PyTuple_GET_SIZE(numbers) != n) {
+        PyErr_Format(PyExc_TypeError, "config: expected %zd numbers, got %zd", n,
+                     PyTuple_GET_SIZE(numbers));
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < n; ++i) {
+        values[i] = (float)PyFloat_AsDouble(PyTuple_GET_ITEM(numbers, i));
+        if (PyErr_Occurred()) {
+            return -1;
+        }
         if (!isfinite(values[i])) {
-            return 0;
+            PyErr_SetString(PyExc_ValueError, "config: expected finite float32 numbers");
+            return -1;
         }
     }
-    return 1;
+    memcpy(config, values, sizeof *config);
+    return 0;
 }
 
 static PyObject *tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -33,22 +45,15 @@ static PyObject *tracker_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         PyErr_SetString(PyExc_TypeError, "Tracker: takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "(ffffffffffffffffff)ii", &c.min_score, &c.split_score,
-                          &c.birth_score, &c.confirm_score, &c.lost_s, &c.tentative_s, &c.coast_s,
-                          &c.position_noise, &c.acceleration_noise, &c.initial_speed,
-                          &c.shape_noise, &c.max_distance, &c.iou_weight, &c.min_height_ratio,
-                          &c.class_penalty, &c.appearance_weight, &c.max_cost, &c.max_cost_second,
-                          &capacity, &dim)) {
+    PyObject *numbers;
+    if (!PyArg_ParseTuple(args, "O!ii", &PyTuple_Type, &numbers, &capacity, &dim) ||
+        config_of(numbers, &c) < 0) {
         return NULL;
     }
     if (capacity < 1 || capacity > 65536 || dim < 0 || dim > 65536) {
         return PyErr_Format(PyExc_ValueError,
                             "capacity: expected 1 to 65536, got %d; embedding width: 0 to 65536, "
                             "got %d", capacity, dim);
-    }
-    if (!config_is_finite(&c)) {
-        PyErr_SetString(PyExc_ValueError, "config: expected finite float32 numbers");
-        return NULL;
     }
     TrackerObject *self = (TrackerObject *)type->tp_alloc(type, 0);
     if (self == NULL) {
@@ -74,22 +79,51 @@ static void tracker_dealloc(TrackerObject *self)
     Py_DECREF(type);
 }
 
+/* None, or the camera's motion float64 [2, 3] as a view; 0, or -1 with an exception set. */
+static int take_camera(buffers *b, PyObject *object, em_frame_info *frame)
+{
+    wanted matrix = named("camera", "d", 8, 2, 0);
+    frame->camera = NULL;
+    if (object == Py_None) {
+        return 0;
+    }
+    Py_buffer *view = take(b, object, &matrix);
+    if (view == NULL) {
+        return -1;
+    }
+    const double *c = view->buf;
+    if (view->shape[0] != 2 || view->shape[1] != 3) {
+        PyErr_Format(PyExc_ValueError, "camera: expected shape [2, 3], got [%zd, %zd]",
+                     view->shape[0], view->shape[1]);
+        return -1;
+    }
+    double area = fabs(c[0] * c[4] - c[1] * c[3]);
+    if (!(area > 1e-4 && area < 1e4 && fabs(c[2]) <= 1e6 && fabs(c[5]) <= 1e6)) {
+        PyErr_SetString(PyExc_ValueError, "camera: expected a 2x3 matrix of finite numbers that "
+                        "zooms by at most 100 and moves by at most 1e6 pixels");
+        return -1;
+    }
+    frame->camera = c;
+    return 0;
+}
+
 PyDoc_STRVAR(step_doc, "step(boxes, scores, labels, embeddings|None, pts_ns, height, width,\n"
+                       "     camera|None,\n"
                        "     out_ids, out_boxes, out_scores, out_labels, out_det_index)\n"
                        "-> number of tracks");
 
 static PyObject *tracker_step(TrackerObject *self, PyObject *args)
 {
-    PyObject *in[4], *out[5];
+    PyObject *in[4], *out[5], *camera;
     long long pts_ns;
     em_frame_info frame;
     em_rows rows;
     em_tracks_out tracks;
     buffers b = {.n = 0};
     int n = EM_EARG;
-    if (!PyArg_ParseTuple(args, "OOOOLiiOOOOO", &in[0], &in[1], &in[2], &in[3], &pts_ns,
-                          &frame.height, &frame.width, &out[0], &out[1], &out[2], &out[3],
-                          &out[4])) {
+    if (!PyArg_ParseTuple(args, "OOOOLiiOOOOOO", &in[0], &in[1], &in[2], &in[3], &pts_ns,
+                          &frame.height, &frame.width, &camera, &out[0], &out[1], &out[2],
+                          &out[3], &out[4])) {
         return NULL;
     }
     frame.pts_ns = (int64_t)pts_ns;
@@ -103,13 +137,11 @@ static PyObject *tracker_step(TrackerObject *self, PyObject *args)
                      frame.width);
         return NULL;
     }
-    if (take_rows(&b, in, &rows) == 0 && take_tracks(&b, out, self->capacity, &tracks) == 0) {
+    if (take_camera(&b, camera, &frame) == 0 && take_rows(&b, in, &rows) == 0 &&
+        take_tracks(&b, out, self->capacity, &tracks) == 0) {
         if (rows.embeddings != NULL && self->dim != 0 && rows.dim != self->dim) {
             PyErr_Format(PyExc_ValueError, "embeddings: expected width %d, got %d", self->dim,
                          rows.dim);
-        } else if ((int64_t)self->capacity * rows.n > INT32_MAX) {
-            PyErr_Format(PyExc_ValueError, "boxes: a tracker of capacity %d takes at most %d "
-                         "detections, got %d", self->capacity, INT32_MAX / self->capacity, rows.n);
         } else if (grow(&self->scratch, &self->scratch_size,
                         em_tracker_scratch(self->tracker, rows.n)) == 0) {
             self->busy = 1;
@@ -156,7 +188,7 @@ static PyType_Slot tracker_slots[] = {
     {Py_tp_new, (void *)tracker_new},
     {Py_tp_dealloc, (void *)tracker_dealloc},
     {Py_tp_methods, tracker_methods},
-    {Py_tp_doc, "Tracker(config, capacity, embedding_dim); config: 18 numbers in order"},
+    {Py_tp_doc, "Tracker(config, capacity, embedding_dim); config: TrackerConfig's numbers in order"},
     {0, NULL},
 };
 

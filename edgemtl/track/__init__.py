@@ -6,6 +6,7 @@ import math
 from dataclasses import astuple, dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgemtl import _native
 from edgemtl.records import Detections, Tracks
@@ -18,44 +19,65 @@ __all__ = ["ByteTrackConfig", "ByteTracker", "Tracker", "TrackerConfig"]
 class TrackerConfig:
     """Times in seconds, lengths in object sizes (root of the area): no frame rate, no resolution.
 
-    The two associations follow ByteTrack (arXiv 2110.06864), the appearance term BoT-SORT
+    Scores are shares of the stream's own scale, which the tracker learns: about what its detector
+    gives a clear object. So the same numbers serve a detector whose clear objects score 0.99 and
+    one whose clear objects score 0.6. The two associations follow ByteTrack (arXiv 2110.06864), the appearance term BoT-SORT
     (arXiv 2206.14651).
     """
 
     min_score: float = 0.1
-    """Detections below are ignored."""
-    split_score: float = 0.55
+    """Detections below are ignored (a plain score, not a share)."""
+    strong_score: float = 0.75
     """From here on detections take part in the first association; below, in the second."""
-    birth_score: float = 0.55
+    birth_score: float = 0.9
     """From here on an unmatched detection starts a track."""
-    confirm_score: float = 2.0
-    """The sum of scores that makes a track known: three good detections."""
-    lost_s: float = 3.0
+    confirm_score: float = 1.6
+    """The sum of scores that makes a track known: two clear detections, or three."""
+    show_odds: float = 3.5
+    """A track is reported while the odds p / (1 - p) of its mean score are at most so many times
+    below those of the scale."""
+    lost_s: float = 2.2
     """How long an unseen track keeps its identity."""
     tentative_s: float = 0.25
     """The same before it is confirmed."""
-    coast_s: float = 0.0
-    """How long an unseen track is still reported, at its predicted place."""
-    position_noise: float = 0.2
-    """Standard deviation of a measured centre or side."""
-    acceleration_noise: float = 0.4
+    coast_s: float = 0.23
+    """How long an unseen track is still reported, at its predicted place; less while the camera
+    moves, and not at the border."""
+    fade_s: float = 5.5
+    """An unseen object's speed fades with this time constant."""
+    position_noise: float = 0.12
+    """Standard deviation of a measured centre."""
+    size_noise: float = 0.28
+    """Standard deviation of a measured width; of a height 1.4 times that."""
+    acceleration_noise: float = 0.35
     """Root of the spectral density of the acceleration, per s^1.5."""
     initial_speed: float = 2.0
     """Standard deviation of a new object's speed, per second."""
-    shape_noise: float = 0.4
+    shape_noise: float = 0.8
     """How much less width and height move than the centre."""
-    max_distance: float = 1.0
+    max_distance: float = 0.75
     """Gate on the centre distance; widens with the filter's own doubt."""
-    iou_weight: float = 0.6
-    """Share of 1 - IoU in the cost; the rest is the centre distance."""
-    min_height_ratio: float = 0.5
+    iou_weight: float = 0.58
+    """Share of 1 - IoU in the cost of a place; the rest is the centre distance."""
+    likelihood_weight: float = 0.35
+    """Share of the filter's own likelihood of the box in the cost."""
+    direction_weight: float = 0.1
+    """Added to the cost of a detection straight behind the track's motion; half beside it."""
+    height_weight: float = 0.45
+    """Times 1 - the smaller over the larger height."""
+    min_height_ratio: float = 0.45
     """Gate on the smaller over the larger height."""
+    tentative_penalty: float = 0.3
+    """Added to the cost of a track that is not confirmed yet: known ones choose first."""
     class_penalty: float = 0.3
     """Added to the cost of a pair of different classes."""
     appearance_weight: float = 0.25
-    """Share of 1 - cosine of the embeddings in the cost, where both are known."""
-    max_cost: float = 0.9
-    max_cost_second: float = 0.6
+    """Share of 1 - cosine of the embeddings in the cost, where both are known and tell apart."""
+    max_cost: float = 0.7
+    max_cost_second: float = 0.52
+    """Of a pair in the second association: 1 - IoU."""
+    camera_motion: bool = True
+    """Whether the motion that all matched tracks share moves the unmatched ones too."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -84,11 +106,19 @@ class Tracker:
         self._labels = np.empty(capacity, np.int32)
         self._index = np.empty(capacity, np.int32)
 
-    def step(self, detections: Detections, pts_ns: int, size_hw: tuple[int, int]) -> Tracks:
+    def step(
+        self,
+        detections: Detections,
+        pts_ns: int,
+        size_hw: tuple[int, int],
+        camera: NDArray[np.float64] | None = None,
+    ) -> Tracks:
         """One frame at media time ``pts_ns``; the confirmed tracks seen in it.
 
-        Embeddings are used if the tracker was made with ``embedding_dim``. Raises ValueError if
-        the time goes backwards or the embeddings' width is another; equal times are allowed.
+        Embeddings are used if the tracker was made with ``embedding_dim``. ``camera``: f64 [2, 3],
+        the affine map of a still point from the frame before to this one, in pixels; it takes the
+        place of what the tracker guesses from the detections. Raises ValueError if the time goes
+        backwards or the embeddings' width is another; equal times are allowed.
         """
         embeddings = None if self._dim is None else detections.embeddings
         n = self._core.step(
@@ -99,6 +129,7 @@ class Tracker:
             pts_ns,
             size_hw[0],
             size_hw[1],
+            None if camera is None else np.ascontiguousarray(camera, np.float64),
             self._ids,
             self._boxes,
             self._scores,
