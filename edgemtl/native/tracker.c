@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define MAX_PIXELS 1e6f
-#define HEIGHT_NOISE 1.4     /* in sizes a tall object's height is measured worse than its width */
+#define HEIGHT_NOISE 1.5     /* in sizes a tall object's height is measured worse than its width */
 #define CLASS_MEMORY 10.0f   /* sum of scores beyond which a class is not surer */
 #define SURE 0.985           /* odds beyond are not told apart */
 #define COAST_CAMERA 1.5     /* a moving camera, sizes / s, shortens what is shown unseen */

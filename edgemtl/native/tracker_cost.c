@@ -4,8 +4,8 @@
 #include <math.h>
 
 #define GATE_SIGMAS 3.0      /* the distance gate widens with the filter's own doubt ... */
-#define GATE_MOST 2.0        /* ... up to this many times */
-#define LIKELIHOOD_ZERO 1.0  /* half chi-square at which the likelihood term starts to cost ... */
+#define GATE_MOST 2.2        /* ... up to this many times */
+#define LIKELIHOOD_ZERO 2.0  /* half chi-square at which the likelihood term starts to cost ... */
 #define LIKELIHOOD_UNIT 8.0  /* ... and what costs 1 */
 #define DIRECTION_HITS 3     /* detections before a track has a direction */
 #define DIRECTION_SPEED 0.3  /* sizes / s below which it has none */
@@ -15,7 +15,7 @@
 /* Low scores come with loose boxes. */
 double em_trust(const em_tracker *t, float score)
 {
-    return fmin(fmax(1.5 - score / t->scale, 0.5), 1.7);
+    return fmin(fmax(1.5 - score / t->scale, 0.45), 1.7);
 }
 
 static double overlap(const em_kalman *f, const double m[4])

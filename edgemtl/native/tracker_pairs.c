@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#define WEAK_S 1.5           /* weak detections continue tracks that were seen this recently */
+#define WEAK_S 2.0           /* weak detections continue tracks that were seen this recently */
 #define GRID_FROM 24         /* detections from which a grid pays */
 #define GRID_SIDE 512        /* the most cells along an axis */
 #define AMBIGUOUS 0.1        /* two tracks as alike as this leave a detection's appearance mute */
