@@ -88,6 +88,10 @@ def track(
         str | None, typer.Option(metavar="HxW", help="Frame size.  [default: what the boxes span]")
     ] = None,
     tracker: TrackerOption = TrackerName.EDGEMTL,
+    camera: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Camera motion: a line of 2x3 numbers a frame."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the tracker alone over detections. They come in MOTChallenge text.
@@ -102,7 +106,7 @@ def track(
     if not 0 < fps <= 10_000:
         raise ConfigError(f"--fps: expected a rate above 0, got {fps:g}", "for example --fps 25")
     size_hw = parse_size(size, "--size")
-    summary = track_file(detections, out, fps, size_hw, preset(tracker.value))
+    summary = track_file(detections, out, fps, size_hw, preset(tracker.value), camera)
     text = "{frames} frames, {detections} detections -> {tracks} tracks: {out}".format(**summary)
     finish(summary, text, as_json)
 

@@ -21,8 +21,8 @@ class TrackerConfig:
 
     Scores are shares of the stream's own scale, which the tracker learns: about what its detector
     gives a clear object. So the same numbers serve a detector whose clear objects score 0.99 and
-    one whose clear objects score 0.6. The two associations follow ByteTrack (arXiv 2110.06864), the appearance term BoT-SORT
-    (arXiv 2206.14651).
+    one whose clear objects score 0.6. The two associations follow ByteTrack (arXiv 2110.06864), the
+    appearance term BoT-SORT (arXiv 2206.14651), the direction term OC-SORT (arXiv 2203.14360).
     """
 
     min_score: float = 0.1
