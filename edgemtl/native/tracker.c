@@ -105,14 +105,23 @@ static void measure(const em_rows *d, int32_t i, double out[4])
     out[3] = (double)box[3] - box[1];
 }
 
-static void sort_out(const em_tracker *t, const em_rows *d, work *w)
+static void take_usable(const em_tracker *t, const em_rows *d, work *w)
 {
-    double strong = t->config.strong_score * t->scale;
     for (int32_t i = 0; i < d->n; ++i) {
         w->kind[i] = IGNORED;
         if (usable(d, i) && d->scores[i] >= t->config.min_score) {
-            w->kind[i] = d->scores[i] >= strong ? STRONG : WEAK;
+            w->kind[i] = WEAK;
             measure(d, i, w->measured[i]);
+        }
+    }
+}
+
+static void pick_strong(const em_tracker *t, const em_rows *d, work *w)
+{
+    double strong = t->config.strong_score * t->scale;
+    for (int32_t i = 0; i < d->n; ++i) {
+        if (w->kind[i] == WEAK && d->scores[i] >= strong) {
+            w->kind[i] = STRONG;
         }
     }
 }
@@ -334,9 +343,10 @@ int em_tracker_step(em_tracker *t, const em_rows *d, const em_frame_info *frame,
     lay_out((size_t)t->n_tracks, (size_t)d->n, scratch, &w);
     /* After a gap in the stream nobody continues an identity whose time is over. */
     bury(t, frame, is_forgotten);
-    em_track_scores(t, d, dt);
+    take_usable(t, d, &w);
+    em_track_scores(t, d, &w, dt);
+    pick_strong(t, d, &w);
     em_track_predict(t, frame, dt);
-    sort_out(t, d, &w);
     em_associate(t, d, STRONG, frame->pts_ns, &w);
     if (t->config.camera_motion > 0.0f && frame->camera == NULL) {
         em_track_common_motion(t, &w, dt);

@@ -78,7 +78,7 @@ double em_log(double x);               /* of a finite x > 0, within 1e-9 */
 double em_median(double *values, int32_t n); /* n >= 1; reorders */
 
 /* tracker_motion.c */
-void em_track_scores(em_tracker *t, const em_rows *d, double dt);
+void em_track_scores(em_tracker *t, const em_rows *d, const work *w, double dt);
 void em_track_predict(em_tracker *t, const em_frame_info *frame, double dt);
 void em_track_common_motion(em_tracker *t, work *w, double dt);
 

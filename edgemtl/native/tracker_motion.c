@@ -14,14 +14,14 @@
 
 /* The mean of the scores, each weighted by its own cube: near the clear objects' scores whatever
  * the number of weak detections. */
-void em_track_scores(em_tracker *t, const em_rows *d, double dt)
+void em_track_scores(em_tracker *t, const em_rows *d, const work *w, double dt)
 {
     double keep = em_exp_minus(dt / SCALE_MEMORY_S);
     t->score_sum *= keep;
     t->score_weight *= keep;
     for (int32_t i = 0; i < d->n; ++i) {
         double s = d->scores[i];
-        if (s > 0.0 && s <= 1e6) {
+        if (w->kind[i] != IGNORED && s > 0.0 && s <= 1e6) {
             t->score_weight += s * s * s;
             t->score_sum += s * s * s * s;
         }
