@@ -12,6 +12,8 @@ from scipy.optimize import linear_sum_assignment
 Array = NDArray[Any]
 Mapping = tuple[float, float, float, float, float, float]
 """scale_x, scale_y, pad_x, pad_y, src_w, src_h."""
+Noise = tuple[float, float, float, float, float, float]
+"""position, width, height, acceleration, initial_speed, shape."""
 
 
 def letterbox_place(
@@ -125,30 +127,36 @@ def assignment(cost: Array, max_cost: float, unmatched_cost: float) -> tuple[int
 class Kalman:
     """Position and velocity of centre x, centre y, width, height in 8-dimensional matrix form.
 
-    State order: the four positions, then the four velocities. noise: position, acceleration,
-    initial_speed, shape, as em_kalman_noise. Bar-Shalom, Li and Kirubarajan 2001, section 6.2.2.
+    State order: the four positions, then the four velocities. noise: position, width, height,
+    acceleration, initial_speed, shape, as em_kalman_noise. Bar-Shalom, Li and Kirubarajan 2001,
+    section 6.2.2.
     """
 
-    measured: Array
-    noise: tuple[float, float, float, float]
+    start: Array
+    noise: Noise
     trust: float = 1.0
     x: Array = field(init=False)
     p: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        position, _, speed, shape = self.noise
-        self.x = np.concatenate([np.asarray(self.measured, np.float64), np.zeros(4)])
-        sd = [position * self.trust] * 4 + [speed, speed, speed * shape, speed * shape]
-        self.p = np.diag((np.array(sd) * self.size) ** 2)
+        _, _, _, _, speed, shape = self.noise
+        self.x = np.concatenate([np.asarray(self.start, np.float64), np.zeros(4)])
+        speeds = (np.array([speed, speed, speed * shape, speed * shape]) * self.size) ** 2
+        self.p = np.diag(np.concatenate([self.measured(self.trust), speeds]))
 
     @property
     def size(self) -> float:
         """The root of the object's area, sides of at least one pixel."""
         return float(np.sqrt(max(self.x[2], 1) * max(self.x[3], 1)))
 
+    def measured(self, trust: float) -> Array:
+        """f64 [4]: the variances of a measurement."""
+        position, width, height, *_ = self.noise
+        return (np.array([position, position, width, height]) * trust * self.size) ** 2
+
     def predict(self, dt: float) -> None:
         """x = F x, P = F P F' + Q with Q of continuous white-noise acceleration."""
-        _, acceleration, _, shape = self.noise
+        _, _, _, acceleration, _, shape = self.noise
         block = np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
         axes = np.diag((acceleration * self.size * np.array([1, 1, shape, shape])) ** 2)
         transition = np.kron(np.array([[1, dt], [0, 1]]), np.eye(4))
@@ -159,7 +167,7 @@ class Kalman:
     def update(self, measured: Array, trust: float = 1.0) -> None:
         """Joseph form: (I - K H) P (I - K H)' + K R K'."""
         observe = np.concatenate([np.eye(4), np.zeros((4, 4))], 1)
-        r = np.eye(4) * (self.noise[0] * trust * self.size) ** 2
+        r = np.diag(self.measured(trust))
         gain = self.p @ observe.T @ np.linalg.inv(observe @ self.p @ observe.T + r)
         rest = np.eye(8) - gain @ observe
         self.x = self.x + gain @ (measured - observe @ self.x)

@@ -1,211 +1,251 @@
-"""A slow, obvious twin of the tracker of the C core: one object per track, matrices, scipy."""
+"""The tracker of the C core once more, slow and plain: the algorithm, to be read.
+
+What a track is, how it moves and what a pair costs is in tracker_pieces.py, with every constant.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import reference
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from tracker_pieces import (
+    AMBIGUOUS,
+    CAMERA_MEMORY_S,
+    COAST_CAMERA,
+    COMMON_SIGMAS,
+    MAX_PAIRS,
+    MIN_COMMON,
+    NEVER,
+    SCALE_LEAST,
+    SCALE_MEMORY_S,
+    SCALE_PRIOR,
+    SCALE_PRIOR_COUNT,
+    SD_OF_MAD,
+    SURE,
+    WEAK_S,
+    Costs,
+    Settings,
+    Track,
+    odds,
+)
 
 from edgemtl.records import Detections
 from edgemtl.track import TrackerConfig
 
 Array = NDArray[Any]
-Pair = Callable[["Track", int], float]
-NEVER = 1e9
-
-
-@dataclass
-class Track:
-    """One object. ``evidence`` and ``weight`` are sums in float32, as thresholds decide on them."""
-
-    filter: reference.Kalman
-    seen_ns: int
-    label: int
-    evidence: np.float32
-    weight: np.float32
-    score: float
-    det: int
-    id: int = 0
-    look: Array | None = None
-
-
-def _centred(box: Array) -> Array:
-    x1, y1, x2, y2 = (float(v) for v in box)
-    return np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
-
-
-def _trust(score: float) -> float:
-    return float(np.clip(1.7 - score, 0.7, 1.7))
+Row = tuple[int, Array, float, int, int]
+"""id, box, score, label, det_index."""
 
 
 class ReferenceTracker:
     """The same answers as edgemtl.track.Tracker, from float64 and an independent assignment."""
 
     def __init__(self, config: TrackerConfig, capacity: int = 1024, embeddings: bool = False):
-        self.c, self.capacity, self.embeddings = config, capacity, embeddings
-        shared = ("position_noise", "acceleration_noise", "initial_speed", "shape_noise")
-        noise = [float(np.float32(getattr(config, name))) for name in shared]
-        self.noise = (noise[0], noise[1], noise[2], noise[3])
+        self.c, self.capacity, self.embeddings = Settings(config), capacity, embeddings
         self.tracks: list[Track] = []
-        self.next_id, self.last_ns, self.refused = 1, None, 0
+        self.next_id, self.refused = 1, 0
+        self.last_ns: int | None = None
+        self.score_sum = self.score_weight = self.camera_speed = 0.0
 
-    def step(self, d: Detections, now: int, size_hw: tuple[int, int]) -> list[tuple[Any, ...]]:
-        """(id, box, score, label, det_index) of every confirmed track of this frame."""
-        self.d, self.now = d, now
-        self.measured = [_centred(box) for box in d.boxes_src]
+    def step(
+        self, d: Detections, now: int, size_hw: tuple[int, int], camera: Array | None = None
+    ) -> list[Row]:
+        """What is reported of this frame."""
+        self.now, self.size_hw = now, size_hw
+        dt = 0.0 if self.last_ns is None else (now - self.last_ns) * 1e-9
+        # A gap in the stream ends every identity that it outlasts, before anything can match.
         longest = max(self.c.lost_s, self.c.tentative_s)
-        self.tracks = [t for t in self.tracks if (now - t.seen_ns) * 1e-9 <= longest]
-        self._predict(now)
-        strong, weak = self._usable()
-        used = self._associate(self.tracks, strong, self._cost, self.c.max_cost)
-        self._correct_common_motion()
-        rest = [t for t in self.tracks if t.det < 0 and now - t.seen_ns <= 1_000_000_000]
-        used |= self._associate(rest, weak, self._weak_cost, self.c.max_cost_second)
+        self.tracks = [t for t in self.tracks if self._unseen(t) <= longest]
+        usable = self._usable(d)
+        scale = self._learn_scale(d.scores[usable], dt)
+        self.costs = Costs(self.c, d, scale, self.embeddings)
+        for track in self.tracks:
+            self._predict(track, dt, camera)
+        strong = [i for i in usable if d.scores[i] >= self.c.strong_score * scale]
+        weak = [i for i in usable if i not in set(strong)]
+        used = self._associate_strong(strong)
+        if self.c.camera_motion > 0 and camera is None:
+            self._follow_common_motion(dt)
+        used |= self._associate_weak(weak)
         for track in self.tracks:
             if track.det >= 0:
-                self._update(track, track.det)
-        self.tracks = [t for t in self.tracks if not self._is_over(t, size_hw)]
-        self._give_birth([i for i in sorted(strong + weak) if i not in used])
+                track.update(track.det, self.costs)
+                self._witness(track, track.det)
+        self.tracks = [t for t in self.tracks if not self._is_over(t)]
+        self._give_birth([i for i in usable if i not in used])
         self.last_ns = now
-        return [row for t in self.tracks for row in self._report(t, size_hw)]
+        return [row for t in self.tracks for row in self._report(t)]
 
-    def _usable(self) -> tuple[list[int], list[int]]:
-        strong, weak = [], []
-        for i, (box, score) in enumerate(zip(self.d.boxes_src, self.d.scores, strict=True)):
-            fits = np.isfinite(score) and (np.abs(box) <= 1e6).all()
-            if fits and box[2] > box[0] and box[3] > box[1]:
-                if score >= np.float32(self.c.split_score):
-                    strong.append(i)
-                elif score >= np.float32(self.c.min_score):
-                    weak.append(i)
-        return strong, weak
+    def _unseen(self, track: Track) -> float:
+        return (self.now - track.seen_ns) * 1e-9
 
-    def _predict(self, now: int) -> None:
-        dt = 0.0 if self.last_ns is None else (now - self.last_ns) * 1e-9
-        for track in self.tracks:
-            if track.seen_ns < self.last_ns:  # unseen already: the centre slows, the sides stop
-                track.filter.x[4:6] *= np.exp(-dt / 0.8)
-                track.filter.x[6:8] = 0
-            track.filter.predict(dt)
-            track.det = -1
+    # ---- before the association ----------------------------------------------------------
 
-    def _associate(
-        self, tracks: list[Track], columns: list[int], pair: Pair, limit: float
+    def _usable(self, d: Detections) -> list[int]:
+        """Finite, near enough, with an area, and not hopeless."""
+        return [
+            i
+            for i, (box, score) in enumerate(zip(d.boxes_src, d.scores, strict=True))
+            if np.isfinite(score)
+            and (np.abs(box) <= 1e6).all()
+            and box[2] > box[0]
+            and box[3] > box[1]
+            and score >= self.c.min_score
+        ]
+
+    def _learn_scale(self, scores: Array, dt: float) -> float:
+        """What this detector gives a clear object: the mean score of late, weighted by its cube.
+
+        The cube leaves the many weak detections without weight. A prior stands in at the start.
+        """
+        s = scores.astype(np.float64)
+        s = s[(s > 0) & (s <= 1e6)]
+        keep = math.exp(-dt / SCALE_MEMORY_S)
+        self.score_sum = self.score_sum * keep + float((s**4).sum())
+        self.score_weight = self.score_weight * keep + float((s**3).sum())
+        prior = SCALE_PRIOR_COUNT * SCALE_PRIOR**3
+        scale = (self.score_sum + prior * SCALE_PRIOR) / (self.score_weight + prior)
+        return max(scale, SCALE_LEAST)
+
+    def _predict(self, track: Track, dt: float, camera: Array | None) -> None:
+        """Fade the speed of the unseen, move with the camera, then with the own speed."""
+        if self.last_ns is not None and track.seen_ns < self.last_ns:
+            track.filter.x[4:6] *= math.exp(-dt / max(self.c.fade_s, 1e-3))
+            track.filter.x[6:8] = 0
+        if camera is not None:
+            track.follow_camera(np.asarray(camera, np.float64))
+        track.filter.predict(dt)
+        track.det = -1
+
+    # ---- associations --------------------------------------------------------------------
+
+    def _associate_strong(self, columns: list[int]) -> set[int]:
+        """Place first; looks then change the costs of those pairs that place left possible.
+
+        A pair may come dearer into the mix than the limit, as its looks may make it cheaper.
+        """
+        limit, share = self.c.max_cost, self.c.appearance_weight
+        look = self.embeddings and self.costs.d.embeddings is not None
+        first = limit / max(1 - share, 0.1) if look else limit
+        cost = self._candidates(self.tracks, columns, self.costs.strong, first)
+        if look and cost.size:
+            unlike = np.array([self.costs.unlikeness(t, columns) for t in self.tracks])
+            unlike[cost == NEVER] = np.nan
+            # Where two tracks look alike to a detection, its look says nothing.
+            two = np.sort(np.append(unlike, np.full((2, len(columns)), np.inf), 0), 0)[:2]
+            with np.errstate(invalid="ignore"):
+                mute = two[1] - two[0] < AMBIGUOUS
+            speaks = ~np.isnan(unlike) & ~mute
+            cost[speaks] = ((1 - share) * cost + share * unlike)[speaks]
+            cost[cost > limit] = NEVER
+        return self._assign(self.tracks, columns, cost, limit)
+
+    def _associate_weak(self, columns: list[int]) -> set[int]:
+        """The doubtful detections only continue what was seen lately and overlaps them."""
+        rest = [t for t in self.tracks if t.det < 0 and self._unseen(t) <= WEAK_S]
+        cost = self._candidates(rest, columns, self.costs.weak, self.c.max_cost_second)
+        return self._assign(rest, columns, cost, self.c.max_cost_second)
+
+    def _candidates(
+        self,
+        tracks: list[Track],
+        columns: list[int],
+        pair_costs: Callable[[Track, list[int]], Array],
+        limit: float,
+    ) -> Array:
+        """f64 [tracks, columns]: each track's cheapest MAX_PAIRS within the limit; else NEVER."""
+        cost = np.full((len(tracks), len(columns)), NEVER)
+        for row, track in zip(cost, tracks, strict=True):
+            values = pair_costs(track, columns)
+            cheapest = np.argsort(values, kind="stable")[:MAX_PAIRS]
+            kept = cheapest[values[cheapest] <= limit]
+            row[kept] = values[kept]
+        return cost
+
+    def _assign(
+        self, tracks: list[Track], columns: list[int], cost: Array, alone: float
     ) -> set[int]:
-        """Exact: a track may also stay alone, at ``limit``."""
-        limit = float(np.float32(limit))
-        n, m = len(tracks), len(columns)
-        cost = np.full((n, m + n), NEVER)
-        for k, track in enumerate(tracks):
-            for j, i in enumerate(columns):
-                value = pair(track, i)
-                cost[k, j] = value if value <= limit else NEVER
-            cost[k, m + k] = limit
+        """Least sum of costs, where a track without a detection costs ``alone``."""
+        n, m = cost.shape
+        private = np.full((n, n), NEVER)
+        np.fill_diagonal(private, alone)
         used = set()
-        for k, j in zip(*linear_sum_assignment(cost), strict=True):
+        for k, j in zip(*linear_sum_assignment(np.append(cost, private, 1)), strict=True):
             if j < m:
                 tracks[k].det = columns[j]
                 used.add(columns[j])
         return used
 
-    def _overlap(self, track: Track, i: int) -> float:
-        x, y, w, h = self.measured[i]
-        box = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
-        return float(reference.iou(track.filter.box()[None], box[None])[0, 0])
+    def _follow_common_motion(self, dt: float) -> None:
+        """What the known, matched tracks were all wrong by is the camera's doing.
 
-    def _cost(self, track: Track, i: int) -> float:
-        x, y, w, h = track.filter.x[:4]
-        m, size = self.measured[i], np.sqrt(max(w * h, 1))
-        if min(h / m[3], m[3] / h) < np.float32(self.c.min_height_ratio):
-            return np.inf
-        distance = np.hypot(m[0] - x, m[1] - y) / size
-        doubt = np.sqrt(max(track.filter.p[0, 0], track.filter.p[1, 1])) / size
-        gate = min(self.c.max_distance + 2 * doubt, 3 * self.c.max_distance)
-        if distance > gate:
-            return np.inf
-        share = float(np.float32(self.c.iou_weight))
-        cost = share * (1 - self._overlap(track, i)) + (1 - share) * distance / gate
-        cost += float(np.float32(self.c.class_penalty)) * (track.label != self.d.labels[i])
-        if self.embeddings and self.d.embeddings is not None and track.look is not None:
-            vector = self.d.embeddings[i].astype(np.float64)
-            if np.isfinite(vector).all() and vector @ vector > 0.25:
-                unlike = np.clip(1 - track.look @ vector / np.sqrt(vector @ vector), 0, 2)
-                cost += float(np.float32(self.c.appearance_weight)) * (unlike - cost)
-        return float(cost)
+        The median of their errors, if it is more standard errors from zero than chance allows,
+        moves the unmatched tracks; its speed, smoothed, says how much the camera moves.
+        """
+        known = [t for t in self.tracks if t.id]
+        wrong = [self.costs.measured[t.det][:2] - t.filter.x[:2] for t in known if t.det >= 0]
+        shift = np.zeros(2)
+        if len(wrong) >= MIN_COMMON:
+            median = np.median(wrong, axis=0)
+            deviation = np.median(np.abs(np.array(wrong) - median), axis=0)
+            error = SD_OF_MAD * deviation / math.sqrt(len(wrong))
+            shift = np.where(np.abs(median) < COMMON_SIGMAS * error, 0, median)
+        if dt > 0:
+            size = float(np.median([t.filter.size for t in known])) if known else 1.0
+            speed = float(np.hypot(*shift)) / size / max(dt, 1e-3)
+            self.camera_speed += (1 - math.exp(-dt / CAMERA_MEMORY_S)) * (
+                speed - self.camera_speed
+            )
+        for track in self.tracks:
+            if track.det < 0:
+                track.filter.x[:2] += shift
 
-    def _weak_cost(self, track: Track, i: int) -> float:
-        penalty = float(np.float32(self.c.class_penalty)) * (track.label != self.d.labels[i])
-        return 1 - self._overlap(track, i) + penalty
+    # ---- life and death ------------------------------------------------------------------
 
-    def _correct_common_motion(self) -> None:
-        found = [t for t in self.tracks if t.det >= 0 and t.id]
-        if len(found) >= 4:
-            wrong = [self.measured[t.det][:2] - t.filter.x[:2] for t in found]
-            for track in self.tracks:
-                if track.det < 0:
-                    track.filter.x[:2] += np.median(wrong, axis=0)
-
-    def _update(self, track: Track, i: int) -> None:
-        score = self.d.scores[i]
-        track.filter.update(self.measured[i], _trust(score))
-        track.evidence += score
-        track.score, track.seen_ns = score, self.now
-        if self.d.labels[i] == track.label:
-            track.weight = min(track.weight + score, np.float32(10))
-        else:
-            track.weight -= score
-            if track.weight < 0:
-                track.label, track.weight = int(self.d.labels[i]), -track.weight
-        self._learn(track, i)
-        self._confirm(track)
-
-    def _learn(self, track: Track, i: int) -> None:
-        if not self.embeddings or self.d.embeddings is None:
-            return
-        seen = self.d.embeddings[i].astype(np.float64)
-        if np.isfinite(seen).all() and seen @ seen > 0.25:
-            share = 0.1 * min(float(self.d.scores[i]), 1) if track.look is not None else 1.0
-            mixed = seen if track.look is None else (1 - share) * track.look + share * seen
-            track.look = mixed / np.linalg.norm(mixed)
-
-    def _confirm(self, track: Track) -> None:
-        if not track.id and track.evidence >= np.float32(self.c.confirm_score):
+    def _witness(self, track: Track, i: int) -> None:
+        track.witness(i, self.now, self.costs)
+        if not track.id and track.evidence >= self.c.confirm_score:
             track.id, self.next_id = self.next_id, self.next_id + 1
 
-    def _is_over(self, track: Track, size_hw: tuple[int, int]) -> bool:
-        unseen = (self.now - track.seen_ns) * 1e-9
+    def _is_over(self, track: Track) -> bool:
+        unseen = self._unseen(track)
         if unseen <= 0:
             return False
-        x, y = track.filter.x[:2]
-        inside = 0 <= x <= size_hw[1] and 0 <= y <= size_hw[0]
         if not track.id:
             return unseen > self.c.tentative_s
+        x, y = track.filter.x[:2]
+        inside = 0 <= x <= self.size_hw[1] and 0 <= y <= self.size_hw[0]
         return unseen > self.c.lost_s * (1.0 if inside else 0.5)
 
     def _give_birth(self, free: list[int]) -> None:
-        births = [i for i in free if self.d.scores[i] >= np.float32(self.c.birth_score)]
+        """Every clear detection left over starts a track; without room, the strongest, the first."""
+        scores = self.costs.d.scores
+        births = [i for i in free if scores[i] >= self.c.birth_score * self.costs.scale]
         room = self.capacity - len(self.tracks)
-        strongest = sorted(births, key=lambda i: (-self.d.scores[i], i))[:room]
+        strongest = sorted(births, key=lambda i: (-scores[i], i))[:room]
         self.refused += len(births) - len(strongest)
         for i in sorted(strongest):
-            score = self.d.scores[i]
-            filter_ = reference.Kalman(self.measured[i], self.noise, _trust(score))
-            label = int(self.d.labels[i])
-            track = Track(filter_, self.now, label, score, score, score, i)
-            self._learn(track, i)
-            self._confirm(track)
+            track = Track.born(i, self.now, self.costs)
+            self._witness(track, i)
             self.tracks.append(track)
 
-    def _report(self, track: Track, size_hw: tuple[int, int]) -> list[tuple[Any, ...]]:
-        unseen = (self.now - track.seen_ns) * 1e-9
-        if not track.id or (track.det < 0 and unseen > self.c.coast_s):
+    def _report(self, track: Track) -> list[Row]:
+        """Known, credible, and seen in this frame or a moment ago well inside the picture."""
+        mean = float(track.evidence) / track.hits * self.costs.scale
+        credible = odds(min(mean, 0.995)) * self.c.show_odds >= odds(min(self.costs.scale, SURE))
+        if not track.id or not credible:
             return []
-        box = np.clip(track.filter.box(), 0, [size_hw[1], size_hw[0]] * 2)
+        box, limits = track.filter.box(), np.array([self.size_hw[1], self.size_hw[0]] * 2)
+        if track.det < 0:
+            inside = (box[:2] > 0).all() and (box[2:] < limits[2:]).all()
+            longest = self.c.coast_s / (1 + COAST_CAMERA * self.camera_speed)
+            if not inside or self._unseen(track) > longest:
+                return []
+        box = np.clip(box, 0, limits)
         if not (box[2] > box[0] and box[3] > box[1]):
             return []
-        return [(track.id, box, track.score, track.label, track.det)]
+        return [(track.id, box, float(track.score), track.label, track.det)]

@@ -7,6 +7,7 @@
 #define MAX_PIXELS 1e6f
 #define HEIGHT_NOISE 1.5     /* in sizes a tall object's height is measured worse than its width */
 #define CLASS_MEMORY 10.0f   /* sum of scores beyond which a class is not surer */
+#define MOST_HITS 10000      /* counted before half of them are forgotten */
 #define SURE 0.985           /* odds beyond are not told apart */
 #define COAST_CAMERA 1.5     /* a moving camera, sizes / s, shortens what is shown unseen */
 
@@ -155,7 +156,10 @@ static void witness(em_tracker *t, int32_t k, const em_rows *d, int32_t i, const
     track *tr = &t->tracks[k];
     em_learn_appearance(t, k, d, i);
     tr->evidence = fminf(tr->evidence + d->scores[i] / (float)t->scale, MAX_PIXELS);
-    tr->hits += tr->hits < INT32_MAX;
+    if (++tr->hits >= MOST_HITS) { /* the mean of the scores stays */
+        tr->hits /= 2;
+        tr->evidence /= 2.0f;
+    }
     tr->score = d->scores[i];
     tr->det_index = i;
     tr->seen_ns = now;

@@ -18,9 +18,9 @@ typedef struct {
     double size, doubt;      /* of this frame's prediction: root of the area; sd of the centre, px */
     double spread;           /* log-volume of its uncertainty, in sizes */
     int64_t id, seen_ns;
-    float evidence;          /* sum of scores so far, each a share of the score scale */
+    float evidence;          /* sum of the scores of these hits, each a share of the score scale */
     float score, label_weight;
-    int32_t hits;            /* detections so far */
+    int32_t hits;            /* detections so far; of very many, the later half */
     int32_t label, det_index;
     uint8_t state, has_embedding;
 } track;
