@@ -351,7 +351,8 @@ typedef struct {
     int64_t pts_ns;
     int32_t height, width;
     const double *camera; /* NULL, or [6]: x' = c0 x + c1 y + c2, y' = c3 x + c4 y + c5 takes a still
-                             point of the frame before to this one */
+                             point of the frame before to this one; finite, its
+                             determinant not 0 */
 } em_frame_info;
 
 /* One frame: predict, associate, update, start and end tracks. In an association each track keeps

@@ -98,7 +98,11 @@ static int take_camera(buffers *b, PyObject *object, em_frame_info *frame)
         return -1;
     }
     double area = fabs(c[0] * c[4] - c[1] * c[3]);
-    if (!(area > 1e-4 && area < 1e4 && fabs(c[2]) <= 1e6 && fabs(c[5]) <= 1e6)) {
+    int fits = area > 1e-4 && area < 1e4;
+    for (int k = 0; k < 6; ++k) {
+        fits = fits && fabs(c[k]) <= (k % 3 == 2 ? 1e6 : 100.0);
+    }
+    if (!fits) {
         PyErr_SetString(PyExc_ValueError, "camera: expected a 2x3 matrix of finite numbers that "
                         "zooms by at most 100 and moves by at most 1e6 pixels");
         return -1;

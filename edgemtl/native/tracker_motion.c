@@ -71,7 +71,7 @@ static void summarise(em_tracker *t, track *tr)
     for (int k = 0; k < 4; ++k) {
         volume *= (axis[k].pxx + em_kalman_measured(&tr->filter, k, &t->noise, 1.0)) / area;
     }
-    tr->spread = volume > 1e-300 ? em_log(volume) : -690.0;
+    tr->spread = volume > 1e-300 ? em_log(volume < 1e300 ? volume : 1e300) : -690.0;
 }
 
 void em_track_predict(em_tracker *t, const em_frame_info *frame, double dt)

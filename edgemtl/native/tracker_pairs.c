@@ -35,10 +35,11 @@ static void offer(candidates *c, int32_t column, double cost, double unlike)
     c->unlike[at] = unlike;
 }
 
+/* NaN is in the first cell. */
 static int32_t cell_along(double at, double cell, int32_t cells)
 {
     double index = at / cell;
-    return index < 0.0 ? 0 : index >= cells ? cells - 1 : (int32_t)index;
+    return !(index >= 0.0) ? 0 : index >= cells ? cells - 1 : (int32_t)index;
 }
 
 /* About one cell for each of n columns. Their centres are finite and within 1e6 pixels. */

@@ -118,9 +118,14 @@ class Tracker:
         Embeddings are used if the tracker was made with ``embedding_dim``. ``camera``: f64 [2, 3],
         the affine map of a still point from the frame before to this one, in pixels; it takes the
         place of what the tracker guesses from the detections. Raises ValueError if the time goes
-        backwards or the embeddings' width is another; equal times are allowed.
+        backwards, the embeddings' width is another or the matrix is not one of finite numbers
+        that zooms by at most 100 and moves by at most 1e6 pixels; equal times are allowed.
         """
         embeddings = None if self._dim is None else detections.embeddings
+        if camera is not None:
+            camera = np.ascontiguousarray(camera, np.float64)
+            if camera.shape != (2, 3):
+                raise ValueError(f"camera: expected shape [2, 3], got {list(camera.shape)}")
         n = self._core.step(
             np.ascontiguousarray(detections.boxes_src),
             np.ascontiguousarray(detections.scores),
@@ -129,7 +134,7 @@ class Tracker:
             pts_ns,
             size_hw[0],
             size_hw[1],
-            None if camera is None else np.ascontiguousarray(camera, np.float64),
+            camera,
             self._ids,
             self._boxes,
             self._scores,
