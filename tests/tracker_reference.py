@@ -48,6 +48,8 @@ class ReferenceTracker:
         self.c, self.capacity, self.embeddings = Settings(config), capacity, embeddings
         self.tracks: list[Track] = []
         self.next_id, self.refused = 1, 0
+        self.capped = 0
+        """Pairs that MAX_PAIRS left out so far."""
         self.last_ns: int | None = None
         self.score_sum = self.score_weight = self.camera_speed = 0.0
 
@@ -129,7 +131,7 @@ class ReferenceTracker:
         A pair may come dearer into the mix than the limit, as its looks may make it cheaper.
         """
         limit, share = self.c.max_cost, self.c.appearance_weight
-        look = self.embeddings and self.costs.d.embeddings is not None
+        look = self.costs.looks is not None
         first = limit / max(1 - share, 0.1) if look else limit
         cost = self._candidates(self.tracks, columns, self.costs.strong, first)
         if look and cost.size:
@@ -164,6 +166,7 @@ class ReferenceTracker:
             cheapest = np.argsort(values, kind="stable")[:MAX_PAIRS]
             kept = cheapest[values[cheapest] <= limit]
             row[kept] = values[kept]
+            self.capped += int((values <= limit).sum()) - len(kept)
         return cost
 
     def _assign(

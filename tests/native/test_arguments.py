@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edgemtl import _native
+from edgemtl.track import TrackerConfig
 
-CONFIG = (0.1, 0.5, 0.5, 2, 3, 0.25, 0, 0.2, 0.4, 2, 0.4, 1, 0.6, 0.5, 0.3, 0.25, 0.9, 0.6)
+CONFIG = tuple(float(number) for number in astuple(TrackerConfig()))
 BYTETRACK = (0.1, 0.5, 0.6, 0.8, 30, False, False)
 MAPPING = (0.5, 0.5, 0.0, 8.0, 64.0, 32.0)
 N, M, D, CAPACITY = 5, 4, 3, 6
@@ -96,9 +98,9 @@ def _calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
         ),
         "kalman": (
             _native.kalman,
-            [np.ones((N, 4)), np.ones(N), 1.0, (0.2, 0.4, 2.0, 0.4), np.empty((N, 4))],
+            [np.ones((N, 4)), np.ones(N), 1.0, (0.2, 0.3, 0.4, 0.4, 2.0, 0.4), np.empty((N, 4))],
         ),
-        "step": (_step, [*_rows(), 0, 40, 60, *_tracks()]),
+        "step": (_step, [*_rows(), 0, 40, 60, np.eye(2, 3), *_tracks()]),
         "bytetrack": (_bytetrack_step, [*_rows()[:3], 0, *_tracks()]),
     }
 
@@ -115,7 +117,7 @@ OUTPUTS = {
     "assign": [3],
     "assign_sparse": [5],
     "kalman": [4],
-    "step": [7, 8, 9, 10, 11],
+    "step": [8, 9, 10, 11, 12],
     "bytetrack": [4, 5, 6, 7, 8],
 }
 PLACES = [
@@ -205,7 +207,7 @@ def test_outputs_must_be_writable(name: str) -> None:
 
 @every_array
 def test_things_that_are_no_arrays(name: str, place: int) -> None:
-    optional = {("decode", 3), ("step", 3)}
+    optional = {("decode", 3), ("step", 3), ("step", 7)}
     for thing in (1, 1.5, "text", [1.0, 2.0], object(), b"", np.float32(3), memoryview(b"abcd")):
         with pytest.raises(REFUSED, match="expected"):
             _call(name, place, lambda _, thing=thing: thing)
@@ -312,15 +314,36 @@ def test_step_numbers() -> None:
         _call("step", 4, lambda _: 2**63)
 
 
-def test_a_step_too_large_for_its_tracker() -> None:
+@pytest.mark.parametrize(
+    "camera",
+    [
+        [[1, 0, np.nan], [0, 1, 0]],
+        [[np.nan, 0, 0], [0, 1, 0]],
+        [[1, np.inf, 0], [0, 1, 0]],
+        [[1, 0, 0], [0, 1, -1.1e6]],
+        [[1, 0, 0], [1, 0, 0]],
+        [[0.005, 0, 0], [0, 0.005, 0]],
+        [[99, 50, 0], [-99, 99, 0]],
+        [[1e5, 0, 0], [0, 1e-5, 0]],
+        [[1, 0, 0], [1e5, 1, 0]],
+    ],
+)
+def test_cameras(camera: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="camera: expected a 2x3 matrix of finite numbers"):
+        _call("step", 7, lambda _: np.array(camera, np.float64))
+    assert _call("step", 7, lambda _: None) == 0
+
+
+def test_a_step_of_many_detections() -> None:
     tracker, n = _native.Tracker(CONFIG, 65536, 0), 32768
     rows = [np.zeros((n, 4), "f4"), np.zeros(n, "f4"), np.zeros(n, "i4"), None]
     out = [np.empty(65536, "i8"), np.empty((65536, 4), "f4"), np.empty(65536, "f4")]
     out += [np.empty(65536, "i4"), np.empty(65536, "i4")]
-    with pytest.raises(ValueError, match="takes at most 32767 detections, got 32768"):
-        tracker.step(*rows, 0, 9, 9, *out)
-    assert tracker.step(*[None if r is None else r[1:] for r in rows], 0, 9, 9, *out) == 0
+    assert tracker.step(*rows, 0, 9, 9, None, *out) == 0
     assert _native.ByteTrack(BYTETRACK, 65536).step(*rows[:3], 0, *out) == 0
+    rows[0] = np.zeros((1_000_001, 4), "f4")
+    with pytest.raises(ValueError, match="boxes: expected at most 1000000 rows, got 1000001"):
+        tracker.step(*rows, 0, 9, 9, None, *out)
 
 
 def _anything(random: np.random.Generator, right: np.ndarray) -> Any:

@@ -27,7 +27,7 @@ from edgemtl.track import ByteTrackConfig, TrackerConfig
 from edgemtl.track.presets import AnyTrackerConfig, make_tracker
 
 LIMIT_S = 30.0
-EAGER = TrackerConfig(birth_score=0.3, split_score=0.3, confirm_score=0.5)
+EAGER = TrackerConfig(birth_score=0.3, strong_score=0.3, confirm_score=0.5)
 EAGER_BYTETRACK = ByteTrackConfig(track_thresh=0.3, high_thresh=0.3)
 
 

@@ -138,7 +138,7 @@ def test_mot_text_reads_back(tmp_path: Path) -> None:
 def test_mot_text_of_a_run_is_what_the_tracker_said(
     session: OrtSession, clip: Path, tmp_path: Path
 ) -> None:
-    eager = TrackerConfig(birth_score=0.3, split_score=0.3, confirm_score=0.5)
+    eager = TrackerConfig(birth_score=0.3, strong_score=0.3, confirm_score=0.5)
     outputs = tmp_path / "out.txt", tmp_path / "out.jsonl"
     with (
         closing(open_source(str(clip))) as source,
