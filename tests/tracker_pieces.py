@@ -75,19 +75,19 @@ class Settings:
 
 @dataclass
 class Track:
-    """One object. ``evidence`` and ``weight`` are sums in float32, as thresholds decide on them."""
+    """One object. ``evidence`` and ``weight`` are float32, as thresholds decide on them."""
 
     filter: reference.Kalman
     label: int
-    weight: np.float32
+    weight: float
     """How much more score is behind the label than behind all others."""
     seen: Array
     """The centre measured last, moved with the camera since."""
     seen_ns: int = 0
-    evidence: np.float32 = np.float32(0)
+    evidence: float = 0.0
     """Sum of the scores, each a share of the scale of its time."""
     hits: int = 0
-    score: np.float32 = np.float32(0)
+    score: float = 0.0
     det: int = -1
     id: int = 0
     """0 until the evidence suffices."""

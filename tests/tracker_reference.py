@@ -200,9 +200,7 @@ class ReferenceTracker:
         if dt > 0:
             size = float(np.median([t.filter.size for t in known])) if known else 1.0
             speed = float(np.hypot(*shift)) / size / max(dt, 1e-3)
-            self.camera_speed += (1 - math.exp(-dt / CAMERA_MEMORY_S)) * (
-                speed - self.camera_speed
-            )
+            self.camera_speed += (1 - math.exp(-dt / CAMERA_MEMORY_S)) * (speed - self.camera_speed)
         for track in self.tracks:
             if track.det < 0:
                 track.filter.x[:2] += shift
@@ -225,7 +223,7 @@ class ReferenceTracker:
         return unseen > self.c.lost_s * (1.0 if inside else 0.5)
 
     def _give_birth(self, free: list[int]) -> None:
-        """Every clear detection left over starts a track; without room, the strongest, the first."""
+        """Every clear detection left over starts a track; without room, the strongest do."""
         scores = self.costs.d.scores
         births = [i for i in free if scores[i] >= self.c.birth_score * self.costs.scale]
         room = self.capacity - len(self.tracks)

@@ -43,7 +43,9 @@ def _walk(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("trust", [0.7, 1.0, 1.7])
-@pytest.mark.parametrize("noise", [NOISE, (0.05, 0.9, 0.05, 3.0, 0.5, 1.0), (1.0, 0.1, 1.5, 0.01, 8.0, 0.1)])
+@pytest.mark.parametrize(
+    "noise", [NOISE, (0.05, 0.9, 0.05, 3.0, 0.5, 1.0), (1.0, 0.1, 1.5, 0.01, 8.0, 0.1)]
+)
 def test_equals_the_matrix_form(noise: Noise, trust: float) -> None:
     for seed in range(10):
         rows, dt = _walk(60, seed)
@@ -92,7 +94,9 @@ def test_a_box_keeps_a_size() -> None:
     assert sides[-1] == pytest.approx([1, 1])
 
 
-@pytest.mark.parametrize("noise", [(0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 2, 1), (0.2, 0.1, 0.3, 0, 0, 0)])
+@pytest.mark.parametrize(
+    "noise", [(0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 2, 1), (0.2, 0.1, 0.3, 0, 0, 0)]
+)
 def test_no_noise_gives_no_nan(noise: Noise) -> None:
     rows, dt = _walk(40, 3)
     boxes = _run(rows, dt, noise=noise)

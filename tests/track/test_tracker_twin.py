@@ -41,26 +41,24 @@ class Manner:
 class Scene:
     """Moving objects seen through a careless detector: gaps, false alarms, wrong classes, NaN."""
 
-    def __init__(self, seed: int, objects: int, manner: Manner = Manner()) -> None:
-        self.random, self.manner = np.random.default_rng(seed), manner
-        middle, half = np.array([320, 240]), np.array([320, 240]) * manner.spread
+    def __init__(self, seed: int, objects: int, manner: Manner | None = None) -> None:
+        self.random, self.manner = np.random.default_rng(seed), manner or Manner()
+        middle, half = np.array([320, 240]), np.array([320, 240]) * self.manner.spread
         self.place = self.random.uniform(middle - half, middle + half, (objects, 2))
-        self.speed = self.random.uniform(-90, 90, (objects, 2)) * manner.spread
+        self.speed = self.random.uniform(-90, 90, (objects, 2)) * self.manner.spread
         self.sides = self.random.uniform([20, 40], [60, 120], (objects, 2))
         self.looks = self.random.standard_normal((objects, DIM))
         self.labels = self.random.integers(0, 3, objects)
 
     def move(self, dt: float) -> np.ndarray | None:
         """Objects, then the camera: its matrix, if it is known."""
-        self.place += (self.speed + [self.manner.pan, 0.0]) * dt
+        self.place += (self.speed + np.array([self.manner.pan, 0.0])) * dt
         outside = (self.place < -20) | (self.place > [660, 500])
         self.speed[outside] *= -1
         if not self.manner.shaken or self.random.random() < 0.2:
             return None
         angle, zoom = self.random.normal(0, 0.01), np.exp(self.random.normal(0, 0.01))
-        turn = zoom * np.array(
-            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-        )
+        turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         camera = np.concatenate([turn, self.random.normal(0, 15, (2, 1))], 1)
         self.place = self.place @ turn.T + camera[:, 2]
         self.speed = self.speed @ turn.T
