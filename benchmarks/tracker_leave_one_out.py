@@ -8,7 +8,7 @@ of the four together and on average, over their detections as they are, over a m
 boxes shaken by 1.5 % of their size and 3 % of them lost, and over every second frame. What it ends
 with is scored on the sequence left out; the five are combined. The default TrackerConfig came from
 such searches over all five sequences, detections simulated from KITTI's ground truth, and the
-detections of the model `street` on PETS frames 401 to 600. Writes results/tracker_leave_one_out.json.
+detections of the model `street` on PETS frames 401 to 600. See results/tracker_leave_one_out.json.
 """
 
 from __future__ import annotations
