@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 # tracker.h
 MAX_PAIRS = 32
 # tracker.c
-HEIGHT_NOISE = 1.4
+HEIGHT_NOISE = 1.5
 MOST_HITS = 10000
 CLASS_MEMORY = 10.0
 SURE = 0.985
@@ -34,17 +34,17 @@ SD_OF_MAD = 1.4826
 CAMERA_MEMORY_S = 1.0
 # tracker_cost.c
 GATE_SIGMAS = 3.0
-GATE_MOST = 2.0
-LIKELIHOOD_ZERO = 1.0
+GATE_MOST = 2.2
+LIKELIHOOD_ZERO = 2.0
 LIKELIHOOD_UNIT = 8.0
 DIRECTION_HITS = 3
 DIRECTION_SPEED = 0.3
 DIRECTION_WAY = 0.1
 EMBEDDING_KEEP = 0.9
-TRUST = (1.5, 0.5, 1.7)
+TRUST = (1.5, 0.45, 1.7)
 """Of a score of 0, the least, the most."""
 # tracker_pairs.c
-WEAK_S = 1.5
+WEAK_S = 2.0
 AMBIGUOUS = 0.1
 
 NEVER = 1e9

@@ -48,7 +48,7 @@ class TrackerConfig:
     position_noise: float = 0.13
     """Standard deviation of a measured centre."""
     size_noise: float = 0.35
-    """Standard deviation of a measured width; of a height 1.4 times that."""
+    """Standard deviation of a measured width; of a height 1.5 times that."""
     acceleration_noise: float = 0.38
     """Root of the spectral density of the acceleration, per s^1.5."""
     initial_speed: float = 2.7

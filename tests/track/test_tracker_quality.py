@@ -1,4 +1,4 @@
-"""The tracker on public detections of real sequences, beside the recorded SORT."""
+"""The tracker on public detections of real sequences, beside the recorded SORT and peers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from scripts import load_script
 from edgemtl.track import TrackerConfig
 
 FLOORS = {
-    "ETH-Sunnyday": {"hota": 0.47, "idf1": 0.63, "mota": 0.49},
-    "KITTI-17": {"hota": 0.37, "idf1": 0.59, "mota": 0.45},
-    "PETS09-S2L1": {"hota": 0.40, "idf1": 0.54, "mota": 0.56},
-    "TUD-Campus": {"hota": 0.48, "idf1": 0.67, "mota": 0.52},
-    "TUD-Stadtmitte": {"hota": 0.53, "idf1": 0.76, "mota": 0.72},
-    "COMBINED": {"hota": 0.445, "idf1": 0.61, "mota": 0.555},
+    "ETH-Sunnyday": {"hota": 0.505, "idf1": 0.70, "mota": 0.59},
+    "KITTI-17": {"hota": 0.42, "idf1": 0.67, "mota": 0.51},
+    "PETS09-S2L1": {"hota": 0.50, "idf1": 0.72, "mota": 0.64},
+    "TUD-Campus": {"hota": 0.57, "idf1": 0.77, "mota": 0.66},
+    "TUD-Stadtmitte": {"hota": 0.55, "idf1": 0.80, "mota": 0.72},
+    "COMBINED": {"hota": 0.50, "idf1": 0.70, "mota": 0.635},
 }
-"""What it reaches, less about a point."""
+"""What it reaches, less about a point; combined: what is promised."""
+WITHIN = 0.03
+"""Of the best peer's HOTA, on each sequence."""
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +46,19 @@ def test_keeps_what_it_reaches(scores: dict[str, dict[str, float]]) -> None:
     assert short == []
 
 
-def test_identities_beat_sort(scores: dict[str, dict[str, float]], data_root: Path) -> None:
-    """HOTA, IDF1 and identity switches. SORT has the higher MOTA, as it reports less and rawer."""
+def test_no_sequence_is_far_below_its_best_peer(
+    scores: dict[str, dict[str, float]], script: ModuleType
+) -> None:
+    recorded = json.loads(script.OUT.read_text(encoding="utf-8"))["best_peer"]
+    assert set(recorded) == set(scores)
+    for name, peer in recorded.items():
+        assert scores[name]["hota"] >= peer["hota"] - WITHIN, f"{name}: {peer}"
+
+
+def test_together_it_beats_sort(scores: dict[str, dict[str, float]], data_root: Path) -> None:
     text = (data_root / "expected_trackeval.json").read_text(encoding="utf-8")
     sort, ours = json.loads(text)["sort_on_det"]["COMBINED"], scores["COMBINED"]
-    assert ours["hota"] > sort["HOTA"] + 0.03
-    assert ours["idf1"] > sort["IDF1"] + 0.08
-    assert ours["assa"] > sort["AssA"] + 0.03
-    assert ours["idsw"] <= sort["IDSW"]
-    assert ours["mota"] > sort["MOTA"] - 0.04
+    assert ours["hota"] > sort["HOTA"] + 0.09
+    assert ours["mota"] > sort["MOTA"] + 0.03
+    assert ours["idf1"] > sort["IDF1"] + 0.18
+    assert ours["idsw"] < sort["IDSW"] / 2

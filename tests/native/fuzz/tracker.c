@@ -15,6 +15,7 @@ typedef struct {
     em_tracks_out out;
     em_frame_info frame;
     float walker[WALKERS][6]; /* x, y, speed in x and y, side, score */
+    double camera[6];
     int32_t capacity, dim, n_walkers;
 } scene;
 
@@ -59,7 +60,7 @@ static int step(const scene *s, const em_rows *rows, const em_frame_info *frame)
 static void step_back(const scene *s, const em_rows *rows)
 {
     if (s->frame.pts_ns > INT64_MIN) {
-        em_frame_info early = {s->frame.pts_ns - 1, 9, 9};
+        em_frame_info early = {s->frame.pts_ns - 1, 9, 9, NULL};
         memcpy(s->before, s->memory, s->size);
         REQUIRE(step(s, rows, &early) == EM_ETIME);
         REQUIRE(memcmp(s->before, s->memory, s->size) == 0);
@@ -108,6 +109,19 @@ static void advance(input *in, scene *s)
     s->frame.pts_ns += by < room ? by : room;
 }
 
+/* Now and then somebody knows how the camera moved. */
+static void pick_camera(input *in, scene *s)
+{
+    s->frame.camera = NULL;
+    if (one_in(in, 6)) {
+        double zoom = pick_real(in, 0.05, 8), roll = pick_real(in, -0.5, 0.5);
+        double right = pick_real(in, -900, 900), down = pick_real(in, -900, 900);
+        double motion[6] = {zoom, -roll, right, roll, zoom, down};
+        memcpy(s->camera, motion, sizeof motion);
+        s->frame.camera = s->camera;
+    }
+}
+
 static void run_frames(input *in, scene *s)
 {
     int64_t first = s->frame.pts_ns;
@@ -117,6 +131,7 @@ static void run_frames(input *in, scene *s)
         int32_t n = kind == 0 || kind > 3 ? 0 : pick(in, 0, 40);
         em_rows rows = kind > 3 ? pick_seen(in, s, fmin(seconds, 1e4))
                                 : pick_rows(in, n, kind == 1 ? -1 : s->dim);
+        pick_camera(in, s);
         check_tracks(in, s, step(s, &rows, &s->frame), &rows);
         step_back(s, &rows);
         drop_rows(&rows);
@@ -131,11 +146,20 @@ static void run_frames(input *in, scene *s)
 
 static em_tracker_config pick_config(input *in)
 {
-    em_tracker_config config = {0.1f, 0.5f, 0.5f, 1.0f, 3.0f, 0.25f, 0.1f, 0.2f,  0.4f,
-                                2.0f, 0.4f, 1.0f, 0.6f, 0.5f, 0.3f,  0.25f, 0.9f, 0.6f};
+    em_tracker_config config = {
+        .min_score = 0.1f, .strong_score = 0.7f, .birth_score = 0.8f, .confirm_score = 1.0f,
+        .show_odds = 4.0f, .lost_s = 3.0f, .tentative_s = 0.25f, .coast_s = 0.1f, .fade_s = 2.0f,
+        .position_noise = 0.1f, .size_noise = 0.2f, .acceleration_noise = 0.4f,
+        .initial_speed = 2.0f, .shape_noise = 0.5f, .max_distance = 1.0f, .iou_weight = 0.6f,
+        .likelihood_weight = 0.3f, .direction_weight = 0.1f, .height_weight = 0.3f,
+        .min_height_ratio = 0.5f, .tentative_penalty = 0.2f, .class_penalty = 0.3f,
+        .appearance_weight = 0.25f, .max_cost = 0.9f, .max_cost_second = 0.6f,
+        .camera_motion = 1.0f,
+    };
     float *values = (float *)(void *)&config;
+    int32_t last = (int32_t)(sizeof config / sizeof config.min_score) - 1;
     for (int32_t i = pick(in, 0, 4); i > 0; --i) {
-        int32_t which = pick(in, 0, 17);
+        int32_t which = pick(in, 0, last);
         values[which] = (float)pick_real(in, 0, 2);
     }
     return config;
@@ -186,11 +210,12 @@ static void pick_walkers(input *in, scene *s)
 
 static void kalman(input *in)
 {
-    double strength[4], at[4], box[4];
-    pick_reals(in, strength, 4, 0, 3);
+    double strength[6], at[4], box[4];
+    pick_reals(in, strength, 6, 0, 3);
     pick_reals(in, at, 2, -900, 900);
     pick_reals(in, at + 2, 2, 0.1, 500);
-    em_kalman_noise noise = {strength[0], strength[1], strength[2], strength[3]};
+    em_kalman_noise noise = {strength[0], strength[1], strength[2],
+                             strength[3], strength[4], strength[5]};
     em_kalman filter;
     em_kalman_start(&filter, at, &noise, pick_real(in, 0.5, 2));
     for (int i = 0; i < 10; ++i) {
