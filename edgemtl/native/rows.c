@@ -104,15 +104,15 @@ static void convert(const int16_t *luma, const em_columns *luma_columns, const i
     em_convert_from(0, luma, luma_columns, chroma, chroma_columns, matrix, to);
 }
 
-static void floats(const uint8_t *restrict in, int32_t n, float scale, float offset,
-                   float *restrict out)
+void em_floats(const uint8_t *restrict in, int32_t n, float scale, float offset,
+               float *restrict out)
 {
     for (int32_t i = 0; i < n; ++i) {
         out[i] = (float)in[i] * scale + offset;
     }
 }
 
-const em_row_kernels em_rows_portable = {blend, resize, pick, mean, convert, floats};
+const em_row_kernels em_rows_portable = {blend, resize, pick, mean, convert, em_floats};
 
 static const em_row_kernels *avx2(void)
 {

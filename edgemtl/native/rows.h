@@ -104,6 +104,9 @@ void em_convert_from(int32_t x, const int16_t *luma, const em_columns *luma_colu
                      const int16_t *chroma, const em_columns *chroma_columns,
                      const em_matrix *matrix, const em_bytes *to);
 
+/* em_row_kernels.floats: compilers make NEON of it as it is. */
+void em_floats(const uint8_t *in, int32_t n, float scale, float offset, float *out);
+
 #if defined(__GNUC__) && defined(__x86_64__)
 #define EM_HAS_AVX2 1
 extern const em_row_kernels em_rows_avx2;

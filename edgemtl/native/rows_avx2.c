@@ -202,7 +202,7 @@ WITH_AVX2 static void floats(const uint8_t *in, int32_t n, float scale, float of
         __m256 levels = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
         _mm256_storeu_ps(out + i, _mm256_add_ps(_mm256_mul_ps(levels, s), o));
     }
-    em_rows_portable.floats(in + i, n - i, scale, offset, out + i);
+    em_floats(in + i, n - i, scale, offset, out + i);
 }
 
 const em_row_kernels em_rows_avx2 = {blend, resize, pick, mean, em_convert_avx2, floats};

@@ -219,23 +219,6 @@ static void convert(const int16_t *luma, const em_columns *luma_columns, const i
     }
 }
 
-static inline float32x4_t affine(uint16x4_t levels, float scale, float offset)
-{
-    float32x4_t level = vcvtq_f32_u32(vmovl_u16(levels));
-    return vaddq_f32(vmulq_n_f32(level, scale), vdupq_n_f32(offset));
-}
-
-static void floats(const uint8_t *in, int32_t n, float scale, float offset, float *out)
-{
-    int32_t i = 0;
-    for (; i <= n - 8; i += 8) {
-        uint16x8_t levels = vmovl_u8(vld1_u8(in + i));
-        vst1q_f32(out + i, affine(vget_low_u16(levels), scale, offset));
-        vst1q_f32(out + i + 4, affine(vget_high_u16(levels), scale, offset));
-    }
-    em_rows_portable.floats(in + i, n - i, scale, offset, out + i);
-}
-
-const em_row_kernels em_rows_neon = {blend, resize, pick, mean, convert, floats};
+const em_row_kernels em_rows_neon = {blend, resize, pick, mean, convert, em_floats};
 
 #endif
