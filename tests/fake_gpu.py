@@ -205,7 +205,7 @@ def add_runtime(trt: ModuleType, gpu: FakeGpu) -> None:
             self.engine, self.addresses, self.shape = engine, {}, None
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-            assert name == "images"
+            assert name == self.engine.image
             self.shape = shape
             return True
 
@@ -227,10 +227,10 @@ def add_runtime(trt: ModuleType, gpu: FakeGpu) -> None:
 
         def run(self, addresses: dict[str, int], shape: tuple[int, ...]) -> None:
             session = self.engine.session
-            dtype = self.engine.infos["images"][1]
-            images = gpu.view(addresses["images"], shape, dtype)
+            entry = self.engine.image
+            images = gpu.view(addresses[entry], shape, self.engine.infos[entry][1])
             names = [o.name for o in session.get_outputs()]
-            for name, value in zip(names, session.run(names, {"images": images}), strict=True):
+            for name, value in zip(names, session.run(names, {entry: images}), strict=True):
                 gpu.view(addresses[name], value.shape, value.dtype)[...] = value
             gpu.log.append(("run", shape[0]))
 
@@ -239,7 +239,7 @@ def add_runtime(trt: ModuleType, gpu: FakeGpu) -> None:
             graph = onnx.ModelProto.FromString(plan).graph
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
-            self.logger = logger
+            self.logger, self.image = logger, graph.input[0].name
             self.session = onnxruntime.InferenceSession(
                 plan, options, providers=["CPUExecutionProvider"]
             )
