@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import cv2
 import foreign_reference
 import numpy as np
 import onnx
@@ -140,9 +141,29 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]
     return call
 
 
+def _labelled(folder: Path, pictures: Sequence[np.ndarray]) -> Path:
+    """A data file over pictures with one box each, the block that moves."""
+    (folder / "few").mkdir()
+    images, boxes = [], []
+    for index, picture in enumerate(pictures):
+        cv2.imwrite(str(folder / "few" / f"{index}.png"), picture)
+        height, width = picture.shape[:2]
+        sizes = {"id": index, "file_name": f"{index}.png", "width": width, "height": height}
+        images.append(sizes)
+        box = {"bbox": [4 + 2 * index, 10, 20, 20], "area": 400, "iscrowd": 0, "id": index + 1}
+        boxes.append({**box, "image_id": index, "category_id": 0})
+    kinds = [{"id": number, "name": name} for number, name in enumerate(CLASSES)]
+    listed = {"images": images, "annotations": boxes, "categories": kinds}
+    (folder / "few.json").write_text(json.dumps(listed), encoding="utf-8")
+    lines = [f"classes = {json.dumps(CLASSES)}", "[[val]]", 'name = "few"', 'format = "coco"']
+    lines += [f'images = "{folder}/few"', f'annotations = "{folder}/few.json"', ""]
+    (folder / "few.toml").write_text("\n".join(lines), encoding="utf-8")
+    return folder / "few.toml"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_commands(tmp_path: Path, cli: Any, kind: str) -> None:
-    """info --adopt, info, run, bench, calibrate: from a foreign file to INT8 tracks."""
+    """info --adopt, info, run, bench, eval, calibrate: from a foreign file to INT8 tracks."""
     source, names = write_foreign(tmp_path / "m.onnx", kind), write_names(tmp_path / "names.txt")
     clip, model = small_files.write_clip(tmp_path / "clip.avi", 8), tmp_path / "mine.onnx"
     code, out, err = cli(
@@ -170,6 +191,10 @@ def test_the_commands(tmp_path: Path, cli: Any, kind: str) -> None:
     assert sum(len(frame["tracks"]) for frame in frames) > 8
     code, out, err = cli("bench", model, "--source", clip, "--frames", 4, "--warmup", 1, "--json")
     assert (code, json.loads(out)["frames"]) == (0, 4), err
+    data = _labelled(tmp_path, small_files.pictures(4))
+    code, out, err = cli("eval", model, "--data", data, "--json")
+    assert code == 0, err
+    assert json.loads(out)["sets"]["few"]["detection"]["truths"] == 4
     int8 = tmp_path / "int8.onnx"
     code, out, err = cli("calibrate", model, "--images", clip, "--out", int8, "--json")
     assert code == 0, err

@@ -141,6 +141,14 @@ def test_one_anchor_and_one_class() -> None:
         assert len(ops.decode(outputs, 0, geometry, 0.41)) == 0
 
 
+def test_the_threshold_belongs_to_what_is_kept() -> None:
+    values = np.array([[[50, 40, 20, 10, 0.5, 1.0]]], np.float32)
+    geometry = letterbox_geometry((100, 100), (100, 100))
+    outputs = _outputs("pixels", values, 1, (100, 100), nms_iou=0.5)
+    assert len(ops.decode(outputs, 0, geometry, 0.5)) == 1
+    assert len(ops.decode(outputs, 0, geometry, float(np.nextafter(np.float32(0.5), 1)))) == 0
+
+
 def test_yolox_cells_in_order() -> None:
     """Log sides 0 and offsets 1/2: every box is its own cell, moved to nobody else's."""
     cells, strides = foreign_reference.grid((64, 96))
