@@ -10,11 +10,12 @@ told the time where they take it.
 
 Loss = HOTA of the undisturbed run - HOTA of the disturbed run, both scored on the very frames that
 are left, all sequences together, mean of the draws: a frame that is missing costs nobody anything,
-and neither does one that is easy or hard. The undisturbed run saw all frames. A tracker that makes
-little of the frames it gets has little to lose, so the absolute HOTA stands beside each loss. The
-ratio divides by no loss below FLOOR, as less than that is chance (see ``sd``); it is
-given against the smallest loss of all peers and against the loss of the peer of the highest HOTA
-after the disturbance.
+and neither does one that is easy or hard. The undisturbed run saw all frames.
+
+A tracker whose undisturbed run is weak has little to lose, and some gain by seeing less: a loss can
+be negative. So the absolute HOTA stands beside each loss, and ours is compared with three peers:
+the one of the highest undisturbed HOTA, the one of the highest HOTA after the disturbance, and the
+one of the smallest loss. A ratio divides by no loss below FLOOR: less than that is chance (``sd``).
 """
 
 from __future__ import annotations
@@ -125,23 +126,24 @@ def theirs(env: Path, sequences: list[Sequence]) -> dict[str, Any]:
 
 
 def judge(mine: dict[str, dict[str, float]], peers: dict[str, Any]) -> dict[str, Any]:
-    """By disturbance: the peers to compare with and the ratios of our loss to theirs."""
+    """By disturbance: our HOTA and loss, the peers to compare with and the ratios to their loss."""
     verdict = {}
     rows = {name: each for name, each in peers.items() if not isinstance(each, str)}
     for kind in DRAWS if rows else ():
-        loss = {name: each[kind]["hota_loss"] for name, each in rows.items()}
-        steady = min(loss, key=lambda name: loss[name])
-        strong = max(rows, key=lambda name: rows[name][kind]["hota"])
-        verdict[kind] = {
-            "hota": mine[kind]["hota"],
-            "loss": mine[kind]["hota_loss"],
-            "smallest_loss": {"peer": steady, "loss": loss[steady]},
-            "highest_hota": {
-                "peer": strong, "hota": rows[strong][kind]["hota"], "loss": loss[strong],
-            },
-            "ratio_to_smallest_loss": _ratio(mine[kind]["hota_loss"], loss[steady]),
-            "ratio_to_highest_hota": _ratio(mine[kind]["hota_loss"], loss[strong]),
-        }  # fmt: skip
+        here = {name: each[kind] for name, each in rows.items()}
+        chosen = {
+            "highest_undisturbed": max(here, key=lambda name: here[name]["hota_undisturbed"]),
+            "highest_disturbed": max(here, key=lambda name: here[name]["hota"]),
+            "smallest_loss": min(here, key=lambda name: here[name]["hota_loss"]),
+        }
+        loss = mine[kind]["hota_loss"]
+        verdict[kind] = {"hota": mine[kind]["hota"], "loss": loss}
+        for reason, name in chosen.items():
+            peer = here[name]
+            verdict[kind][reason] = {
+                "peer": name, "hota": peer["hota"], "loss": peer["hota_loss"],
+                "ratio": _ratio(loss, peer["hota_loss"]),
+            }  # fmt: skip
     return verdict
 
 
@@ -177,10 +179,10 @@ def main() -> int:
         peers = before.get("peers", {"versions": {}, "scores": {}})
     verdict = judge(mine, peers["scores"])
     missed = [
-        f"{kind}: loss {each['loss']}, {each[name]['peer']} {each[name]['loss']}"
+        f"{kind}: loss {each['loss']}; {reason}, {peer['peer']}: {peer['loss']}"
         for kind, each in verdict.items()
-        for name in ("smallest_loss", "highest_hota")
-        if each[f"ratio_to_{name}"] > TARGET
+        for reason, peer in each.items()
+        if isinstance(peer, dict) and peer["ratio"] > TARGET
     ]
     result = {
         "host": host_facts(), "draws": DRAWS, "floor": FLOOR, "target": TARGET,

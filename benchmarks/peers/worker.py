@@ -11,7 +11,6 @@ import json
 import os
 import resource
 import sys
-import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -52,13 +51,10 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     left = float(job.get("budget_s") or float("inf"))
     for frame in todo:
         made = tracker.prepare(frame)
-        start = time.perf_counter()
-        result = tracker.update(made)
-        seconds.append(time.perf_counter() - start)
-        left -= seconds[-1]
-        if tracker.core_seconds:
-            seconds[-1] = tracker.core_seconds()
-        here, where = tracker.read(result)
+        tracker.update(made)
+        left -= tracker.update.seconds
+        seconds.append((tracker.core or tracker.update).seconds)
+        here, where = tracker.read(tracker.update.result)
         ids.append(here), boxes.append(where), counts.append(len(here))
         if left < 0 and len(counts) >= job["least"]:
             break

@@ -86,14 +86,17 @@ def test_nothing_lost_is_no_loss(robustness: ModuleType, data_root: Path) -> Non
     for kind, row in robustness.measure(sequences, detections).items():
         assert row["hota_loss"] == 0, kind
         assert row["hota"] == row["hota_undisturbed"] > 0.1
-    mine = {kind: {"hota": 0.5, "hota_loss": 0.002} for kind in robustness.DRAWS}
-    peer = {kind: {"hota": 0.4, "hota_loss": -0.001} for kind in robustness.DRAWS}
-    other = {kind: {"hota": 0.45, "hota_loss": 0.04} for kind in robustness.DRAWS}
-    for each in robustness.judge(mine, {"a": peer, "b": other, "c": "broke"}).values():
-        assert each["smallest_loss"]["peer"] == "a"
-        assert each["ratio_to_smallest_loss"] == 0.4
-        assert each["highest_hota"]["peer"] == "b"
-        assert each["ratio_to_highest_hota"] == 0.05
+
+    def row(hota: float, loss: float) -> dict[str, dict[str, float]]:
+        each = {"hota": hota, "hota_loss": loss, "hota_undisturbed": hota + loss}
+        return dict.fromkeys(robustness.DRAWS, each)
+
+    peers = {"a": row(0.4, -0.001), "b": row(0.45, 0.02), "c": row(0.44, 0.04), "d": "broke"}
+    for each in robustness.judge(row(0.5, 0.002), peers).values():
+        assert (each["smallest_loss"]["peer"], each["smallest_loss"]["ratio"]) == ("a", 0.4)
+        assert (each["highest_disturbed"]["peer"], each["highest_disturbed"]["ratio"]) == ("b", 0.1)
+        undisturbed = each["highest_undisturbed"]
+        assert (undisturbed["peer"], undisturbed["ratio"]) == ("c", 0.05)
 
 
 def test_worker_gives_what_the_tracker_gives(client: ModuleType, scene: Any) -> None:
