@@ -12,7 +12,7 @@ COLOURS = {"edgemtl": "#d62728", "boxmot-cpp": "#1f77b4", "boxmot": "#7fb2d9",
 
 
 def plot(scenes: dict[str, dict[str, Any]], path: Path) -> None:
-    """Cost against objects in the sparse scenes, log-log."""
+    """Cost against objects in the sparse scenes, log-log; a line is a tracker, a colour a package."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -20,7 +20,7 @@ def plot(scenes: dict[str, dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8.5, 5.5))
-    ends = []
+    named: set[str] = set()
     for name in scenes["sparse_20"]["us"]:
         if "@" in name:
             continue
@@ -32,16 +32,11 @@ def plot(scenes: dict[str, dict[str, Any]], path: Path) -> None:
         x, y = zip(*[point for point in points if point[1] is not None], strict=True)
         family = next(key for key in COLOURS if name.startswith(key))
         width = 2.5 if family == "edgemtl" else 1
-        axes.loglog(x, y, "o-", color=COLOURS[family], linewidth=width, markersize=3)
-        ends.append((y[-1], x[-1], name, COLOURS[family]))
-    last = {}
-    for y, x, name, colour in sorted(ends):
-        # labels of lines that end at the same number of objects must not cover each other
-        y = max(y, last.get(x, 0) * 1.22)
-        last[x] = y
-        axes.annotate(name, (x, y), xytext=(5, -3), textcoords="offset points", color=colour,
-                      fontsize=7)  # fmt: skip
-    axes.set(xlabel="objects", ylabel="one update, microseconds", xlim=(15, 50000))
+        label = None if family in named else family
+        named.add(family)
+        axes.loglog(x, y, "o-", color=COLOURS[family], linewidth=width, markersize=3, label=label)
+    axes.legend(frameon=False)
+    axes.set(xlabel="objects", ylabel="one update, microseconds", xlim=(15, 14000))
     axes.set_title("Cost of a tracker update, one thread, sparse scenes", fontsize=10)
     axes.grid(which="major", alpha=0.3)
     figure.tight_layout()

@@ -1,6 +1,6 @@
 """Cost of one tracker update against the number of objects, beside the peers.
 
-    python benchmarks/tracker_speed.py --env PEERS     # of peers/install.py; about 10 minutes
+    python benchmarks/tracker_speed.py --env PEERS     # of peers/install.py; about 15 minutes
 
 Writes results/tracker_speed.json, .svg (log-log) and .md. Seeded scenes (tracker_scenes.py): 20 and
 100 objects in Full HD, and 20 to 10,000 in areas that grow with them. Every tracker runs in a
@@ -122,9 +122,10 @@ def measure(
 def summary(costs: Costs) -> dict[str, Any]:
     """One scene in the JSON."""
     us = costs.microseconds()
-    ratios = {name: costs.ratio(name) for name in us if not name.startswith(OURS)}
+    whole = [name for name in us if "@" not in name]
+    ratios = {name: costs.ratio(name) for name in whole if name != OURS}
     python = {name: us[name] for name in ratios if "-cpp-" not in name}
-    native = {name: us[name] for name in ratios if "-cpp-" in name and "@" not in name}
+    native = {name: us[name] for name in ratios if "-cpp-" in name}
     found: dict[str, Any] = {"us": us, "us_range": costs.spread(), "times_ours": ratios}
     if python:
         fastest = min(python, key=lambda name: python[name])
