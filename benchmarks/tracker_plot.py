@@ -12,7 +12,7 @@ COLOURS = {"edgemtl": "#d62728", "boxmot-cpp": "#1f77b4", "boxmot": "#7fb2d9",
 
 
 def plot(scenes: dict[str, dict[str, Any]], path: Path) -> None:
-    """Cost against objects in the sparse scenes, log-log; a line is a tracker, a colour a package."""
+    """Cost against objects in the sparse scenes, log-log; a colour is a package."""
     import matplotlib as mpl
 
     mpl.use("svg")
