@@ -26,7 +26,7 @@ from edgemtl.track.presets import PRESETS, make_tracker, preset
 RESULT = Path(__file__).parent / "results" / "tracker_soak.json"
 HEIGHT, WIDTH = 1080, 1920
 CAPACITY = 256
-CROWD_EVERY, CROWD = 1500, 400
+CROWD_EVERY, CROWD = 1500, 1500
 DIM = 16
 MARKS = 10
 """How often the memory is read; the first reading is what the others are compared with."""
