@@ -20,13 +20,21 @@ I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 
 
-def _expect(name: str, array: NDArray[Any], dtype: Any, shape: tuple[int | None, ...]) -> None:
+_FLOAT32, _INT32, _INT64 = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.int64)
+"""Made once: comparing a dtype with a scalar type makes one each time."""
+
+
+def _expect(
+    name: str, array: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int | None, ...]
+) -> None:
     """Raise ValueError unless ``array`` has this dtype and shape (None matches any length)."""
+    if array.shape == shape and array.dtype == dtype:  # the ordinary case, in a frame's time
+        return
     fits = array.ndim == len(shape) and all(
         want is None or want == have for want, have in zip(shape, array.shape, strict=True)
     )
     if array.dtype != dtype or not fits:
-        want = f"{np.dtype(dtype).name} {['any' if s is None else s for s in shape]}"
+        want = f"{dtype.name} {['any' if s is None else s for s in shape]}"
         raise ValueError(f"{name}: expected {want}, got {array.dtype.name} {list(array.shape)}")
 
 
@@ -79,11 +87,11 @@ class Detections:
 
     def __post_init__(self) -> None:
         n = len(self.boxes_src)
-        _expect("boxes_src", self.boxes_src, np.float32, (n, 4))
-        _expect("scores", self.scores, np.float32, (n,))
-        _expect("labels", self.labels, np.int32, (n,))
+        _expect("boxes_src", self.boxes_src, _FLOAT32, (n, 4))
+        _expect("scores", self.scores, _FLOAT32, (n,))
+        _expect("labels", self.labels, _INT32, (n,))
         if self.embeddings is not None:
-            _expect("embeddings", self.embeddings, np.float32, (n, None))
+            _expect("embeddings", self.embeddings, _FLOAT32, (n, None))
 
     def __len__(self) -> int:
         return len(self.boxes_src)
@@ -118,11 +126,11 @@ class Tracks:
 
     def __post_init__(self) -> None:
         t = len(self.track_ids)
-        _expect("track_ids", self.track_ids, np.int64, (t,))
-        _expect("boxes_src", self.boxes_src, np.float32, (t, 4))
-        _expect("scores", self.scores, np.float32, (t,))
-        _expect("labels", self.labels, np.int32, (t,))
-        _expect("det_index", self.det_index, np.int32, (t,))
+        _expect("track_ids", self.track_ids, _INT64, (t,))
+        _expect("boxes_src", self.boxes_src, _FLOAT32, (t, 4))
+        _expect("scores", self.scores, _FLOAT32, (t,))
+        _expect("labels", self.labels, _INT32, (t,))
+        _expect("det_index", self.det_index, _INT32, (t,))
 
     def __len__(self) -> int:
         return len(self.track_ids)

@@ -114,12 +114,15 @@ class ReferenceTracker:
         return max(scale, SCALE_LEAST)
 
     def _predict(self, track: Track, dt: float, camera: Array | None) -> None:
-        """Fade the speed of the unseen, move with the camera, then with the own speed."""
+        """Fade the speed of the unseen, move with the camera, then with the own, fading speed."""
+        fade_s = max(self.c.fade_s, 1e-3)
         if self.last_ns is not None and track.seen_ns < self.last_ns:
-            track.filter.x[4:6] *= math.exp(-dt / max(self.c.fade_s, 1e-3))
+            track.filter.x[4:6] *= math.exp(-dt / fade_s)
             track.filter.x[6:8] = 0
         if camera is not None:
             track.follow_camera(np.asarray(camera, np.float64))
+        way_s = fade_s * (1 - math.exp(-dt / fade_s))
+        track.filter.x[0:2] -= track.filter.x[4:6] * (dt - way_s)
         track.filter.predict(dt)
         track.det = -1
 

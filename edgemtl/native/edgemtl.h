@@ -305,7 +305,7 @@ typedef struct {
     float lost_s;         /* life of a confirmed track without detections; no gap in time outlives it */
     float tentative_s;    /* the same before its confirmation */
     float coast_s;        /* how long a track without detections is still shown */
-    float fade_s;         /* an unseen object's speed fades with this time constant */
+    float fade_s;         /* the speed of what nobody sees fades with this time constant */
     float position_noise, size_noise, acceleration_noise, initial_speed, shape_noise;
     float max_distance;   /* gate: centre distance in object sizes */
     float iou_weight;     /* share of 1 - IoU in the cost of a place, the rest is the distance */

@@ -76,7 +76,8 @@ static void summarise(em_tracker *t, track *tr)
 
 void em_track_predict(em_tracker *t, const em_frame_info *frame, double dt)
 {
-    double fade = em_exp_minus(dt / most(t->config.fade_s, 1e-3));
+    double fade_s = most(t->config.fade_s, 1e-3), fade = em_exp_minus(dt / fade_s);
+    double shortfall = dt - fade_s * (1.0 - fade); /* a fading speed goes v (dt - shortfall) */
     for (int32_t k = 0; k < t->n_tracks; ++k) {
         track *tr = &t->tracks[k];
         em_axis *axis = tr->filter.axis;
@@ -88,6 +89,8 @@ void em_track_predict(em_tracker *t, const em_frame_info *frame, double dt)
         if (frame->camera != NULL) {
             follow_camera(tr, frame->camera);
         }
+        axis[0].x -= axis[0].v * shortfall;
+        axis[1].x -= axis[1].v * shortfall;
         em_kalman_predict(&tr->filter, dt, &t->noise); /* keeps the sides above zero */
         tr->det_index = -1;
         summarise(t, tr);

@@ -44,7 +44,7 @@ class TrackerConfig:
     """How long an unseen track is still reported, at its predicted place; less while the camera
     moves, and not at the border."""
     fade_s: float = 5.0
-    """An unseen object's speed fades with this time constant."""
+    """The speed of an object fades with this time constant while nobody sees it."""
     position_noise: float = 0.13
     """Standard deviation of a measured centre."""
     size_noise: float = 0.35
