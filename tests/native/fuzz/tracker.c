@@ -109,12 +109,13 @@ static void advance(input *in, scene *s)
     s->frame.pts_ns += by < room ? by : room;
 }
 
-/* Now and then somebody knows how the camera moved. */
+/* Now and then somebody knows how the camera moved, or sends what the glue would refuse. */
 static void pick_camera(input *in, scene *s)
 {
     s->frame.camera = NULL;
     if (one_in(in, 6)) {
-        double zoom = pick_real(in, 0.05, 8), roll = pick_real(in, -0.5, 0.5);
+        double zoom = one_in(in, 8) ? 1e150 : pick_real(in, 0.05, 8);
+        double roll = pick_real(in, -0.5, 0.5);
         double right = pick_real(in, -900, 900), down = pick_real(in, -900, 900);
         double motion[6] = {zoom, -roll, right, roll, zoom, down};
         memcpy(s->camera, motion, sizeof motion);
