@@ -180,8 +180,8 @@ def trackers() -> str:
     )
     return (
         f"{text}\nParameters searched without a sequence give, on it and over all five, HOTA "
-        f"{left['hota']:.3f}, MOTA {left['mota']:.3f}, IDF1 {left['idf1']:.3f}. All parameters moved "
-        f"at random by up to 5 %: {spread}.\n"
+        f"{left['hota']:.3f}, MOTA {left['mota']:.3f}, IDF1 {left['idf1']:.3f}. All parameters "
+        f"moved at random by up to 5 %: {spread}.\n"
     )
 
 

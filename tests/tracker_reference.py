@@ -70,7 +70,11 @@ class ReferenceTracker:
         strong = [i for i in usable if d.scores[i] >= self.c.strong_score * scale]
         weak = [i for i in usable if i not in set(strong)]
         used = self._associate_strong(strong)
-        if self.c.camera_motion > 0 and camera is None:
+        if camera is not None:
+            middle = np.array([size_hw[1] / 2, size_hw[0] / 2])
+            told = np.asarray(camera, np.float64)
+            self._learn_camera_speed(told[:, :2] @ middle + told[:, 2] - middle, dt)
+        elif self.c.camera_motion > 0:
             self._follow_common_motion(dt)
         used |= self._associate_weak(weak)
         for track in self.tracks:
@@ -200,13 +204,18 @@ class ReferenceTracker:
             deviation = np.median(np.abs(np.array(wrong) - median), axis=0)
             error = SD_OF_MAD * deviation / math.sqrt(len(wrong))
             shift = np.where(np.abs(median) < COMMON_SIGMAS * error, 0, median)
-        if dt > 0:
-            size = float(np.median([t.filter.size for t in known])) if known else 1.0
-            speed = float(np.hypot(*shift)) / size / max(dt, 1e-3)
-            self.camera_speed += (1 - math.exp(-dt / CAMERA_MEMORY_S)) * (speed - self.camera_speed)
+        self._learn_camera_speed(shift, dt)
         for track in self.tracks:
             if track.det < 0:
                 track.filter.x[:2] += shift
+
+    def _learn_camera_speed(self, shift: Array, dt: float) -> None:
+        """In sizes of the known tracks a second, smoothed."""
+        if dt > 0:
+            known = [t.filter.size for t in self.tracks if t.id]
+            size = float(np.median(known)) if known else 1.0
+            speed = float(np.hypot(*shift)) / size / max(dt, 1e-3)
+            self.camera_speed += (1 - math.exp(-dt / CAMERA_MEMORY_S)) * (speed - self.camera_speed)
 
     # ---- life and death ------------------------------------------------------------------
 

@@ -219,72 +219,22 @@ static void bury(em_tracker *t, const em_frame_info *frame,
     t->n_tracks = kept;
 }
 
-static int wants_birth(const em_tracker *t, const em_rows *d, const uint8_t *kind, int32_t i)
+static void give_birth(em_tracker *t, const em_rows *d, work *w, int64_t now)
 {
-    return (kind[i] == STRONG || kind[i] == WEAK) &&
-           d->scores[i] >= t->config.birth_score * t->scale;
-}
-
-static int32_t births_from(const em_tracker *t, const em_rows *d, const uint8_t *kind, float score)
-{
-    int32_t n = 0;
+    uint8_t *born = w->kind;
     for (int32_t i = 0; i < d->n; ++i) {
-        n += wants_birth(t, d, kind, i) && d->scores[i] >= score;
+        born[i] = (w->kind[i] == STRONG || w->kind[i] == WEAK) && d->scores[i] >= 0.0f &&
+                  d->scores[i] >= t->config.birth_score * t->scale;
     }
-    return n;
-}
-
-static float float_of(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* Which births a tracker has room for. */
-typedef struct {
-    float all_from; /* every score from here on, */
-    float some_at;  /* and of this score, the next lower one, */
-    int32_t some;   /* the first few */
-} admission;
-
-/* Bisects over floats from 0, whose bits are in the order of their values. */
-static admission admit(const em_tracker *t, const em_rows *d, const uint8_t *kind)
-{
-    int32_t room = t->capacity - t->n_tracks;
-    uint32_t low = 0, high = 0x7f800000u; /* 0 and infinity */
-    if (births_from(t, d, kind, 0.0f) <= room) {
-        return (admission){.all_from = 0.0f};
-    }
-    while (high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-        if (births_from(t, d, kind, float_of(middle)) <= room) {
-            high = middle;
-        } else {
-            low = middle;
-        }
-    }
-    float all_from = float_of(high);
-    return (admission){all_from, float_of(low), room - births_from(t, d, kind, all_from)};
-}
-
-static void give_birth(em_tracker *t, const em_rows *d, const work *w, int64_t now)
-{
-    admission admitted = admit(t, d, w->kind);
+    t->refused += em_keep_best(d->scores, d->n, t->capacity - t->n_tracks, born);
     for (int32_t i = 0; i < d->n; ++i) {
-        if (!wants_birth(t, d, w->kind, i)) {
-            continue;
+        if (born[i]) {
+            int32_t k = t->n_tracks++;
+            track *tr = &t->tracks[k];
+            *tr = (track){.state = TENTATIVE, .label = d->labels[i], .label_weight = d->scores[i]};
+            em_kalman_start(&tr->filter, w->measured[i], &t->noise, em_trust(t, d->scores[i]));
+            witness(t, k, d, i, w->measured[i], now);
         }
-        if (d->scores[i] < admitted.all_from &&
-            !(d->scores[i] == admitted.some_at && admitted.some-- > 0)) {
-            ++t->refused;
-            continue;
-        }
-        int32_t k = t->n_tracks++;
-        track *tr = &t->tracks[k];
-        *tr = (track){.state = TENTATIVE, .label = d->labels[i], .label_weight = d->scores[i]};
-        em_kalman_start(&tr->filter, w->measured[i], &t->noise, em_trust(t, d->scores[i]));
-        witness(t, k, d, i, w->measured[i], now);
     }
 }
 
@@ -352,7 +302,9 @@ int em_tracker_step(em_tracker *t, const em_rows *d, const em_frame_info *frame,
     pick_strong(t, d, &w);
     em_track_predict(t, frame, dt);
     em_associate(t, d, STRONG, frame->pts_ns, &w);
-    if (t->config.camera_motion > 0.0f && frame->camera == NULL) {
+    if (frame->camera != NULL) {
+        em_track_told_motion(t, &w, frame, dt);
+    } else if (t->config.camera_motion > 0.0f) {
         em_track_common_motion(t, &w, dt);
     }
     em_associate(t, d, WEAK, frame->pts_ns, &w);

@@ -81,6 +81,7 @@ double em_median(double *values, int32_t n); /* n >= 1; reorders */
 void em_track_scores(em_tracker *t, const em_rows *d, const work *w, double dt);
 void em_track_predict(em_tracker *t, const em_frame_info *frame, double dt);
 void em_track_common_motion(em_tracker *t, work *w, double dt);
+void em_track_told_motion(em_tracker *t, work *w, const em_frame_info *frame, double dt);
 
 /* tracker_cost.c */
 double em_trust(const em_tracker *t, float score);

@@ -8,7 +8,7 @@
 #define SCALE_PRIOR_COUNT 2  /* ... with the weight of so many detections of that score */
 #define SCALE_LEAST 0.35     /* a picture of nothing but noise does not make noise count */
 #define MIN_COMMON 6         /* matched tracks before a common shift is believed, ... */
-#define COMMON_SIGMAS 2.7    /* ... and how many standard errors it must be away from none */
+#define COMMON_SIGMAS 2.7    /* ... and how many sd / sqrt(n) it must be away from none */
 #define SD_OF_MAD 1.4826     /* sd of a normal variable over its median absolute deviation */
 #define CAMERA_MEMORY_S 1.0
 
@@ -129,16 +129,30 @@ static double typical_size(const em_tracker *t, work *w)
     return n > 0 ? em_median(w->value, n) : 1.0;
 }
 
+static void learn_camera_speed(em_tracker *t, work *w, const double shift[2], double dt)
+{
+    if (dt > 0.0) {
+        double length = sqrt(shift[0] * shift[0] + shift[1] * shift[1]);
+        double speed = length > 0.0 ? length / typical_size(t, w) / most(dt, 1e-3) : 0.0;
+        double share = 1.0 - em_exp_minus(dt / CAMERA_MEMORY_S);
+        t->camera_speed += share * (speed - t->camera_speed);
+    }
+}
+
+/* How fast a camera moves whose motion is told: by the middle of the picture. */
+void em_track_told_motion(em_tracker *t, work *w, const em_frame_info *frame, double dt)
+{
+    const double *a = frame->camera;
+    double x = frame->width / 2.0, y = frame->height / 2.0;
+    double shift[2] = {a[0] * x + a[1] * y + a[2] - x, a[3] * x + a[4] * y + a[5] - y};
+    learn_camera_speed(t, w, shift, dt);
+}
+
 /* What all matched tracks were wrong by is the camera's doing: the others moved by it too. */
 void em_track_common_motion(em_tracker *t, work *w, double dt)
 {
     double shift[2] = {common_shift(t, w, 0), common_shift(t, w, 1)};
-    if (dt > 0.0) {
-        double length = sqrt(shift[0] * shift[0] + shift[1] * shift[1]);
-        double speed = length > 0.0 ? length / typical_size(t, w) / most(dt, 1e-3) : 0.0;
-        t->camera_speed +=
-            (1.0 - em_exp_minus(dt / CAMERA_MEMORY_S)) * (speed - t->camera_speed);
-    }
+    learn_camera_speed(t, w, shift, dt);
     for (int32_t k = 0; k < t->n_tracks; ++k) {
         track *tr = &t->tracks[k];
         if (tr->det_index < 0) {

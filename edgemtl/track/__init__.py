@@ -27,54 +27,54 @@ class TrackerConfig:
 
     min_score: float = 0.1
     """Detections below are ignored (a plain score, not a share)."""
-    strong_score: float = 0.79
+    strong_score: float = 0.8
     """From here on detections take part in the first association; below, in the second."""
-    birth_score: float = 0.93
+    birth_score: float = 0.9
     """From here on an unmatched detection starts a track."""
-    confirm_score: float = 1.15
+    confirm_score: float = 1.03
     """The sum of scores that makes a track known: two clear detections, or three."""
     show_odds: float = 3.6
     """A track is reported while the odds p / (1 - p) of its mean score are at most so many times
     below those of the scale."""
-    lost_s: float = 2.5
+    lost_s: float = 2.7
     """How long an unseen track keeps its identity."""
-    tentative_s: float = 0.19
+    tentative_s: float = 0.17
     """The same before it is confirmed."""
-    coast_s: float = 0.31
+    coast_s: float = 0.33
     """How long an unseen track is still reported, at its predicted place; less while the camera
     moves, and not at the border."""
-    fade_s: float = 5.0
+    fade_s: float = 4.0
     """The speed of an object fades with this time constant while nobody sees it."""
-    position_noise: float = 0.13
+    position_noise: float = 0.127
     """Standard deviation of a measured centre."""
-    size_noise: float = 0.35
+    size_noise: float = 0.29
     """Standard deviation of a measured width; of a height 1.5 times that."""
-    acceleration_noise: float = 0.38
+    acceleration_noise: float = 0.435
     """Root of the spectral density of the acceleration, per s^1.5."""
-    initial_speed: float = 2.7
+    initial_speed: float = 2.5
     """Standard deviation of a new object's speed, per second."""
-    shape_noise: float = 0.7
+    shape_noise: float = 0.65
     """How much less width and height move than the centre."""
-    max_distance: float = 0.68
+    max_distance: float = 0.66
     """Gate on the centre distance; widens with the filter's own doubt."""
     iou_weight: float = 0.75
     """Share of 1 - IoU in the cost of a place; the rest is the centre distance."""
-    likelihood_weight: float = 0.43
+    likelihood_weight: float = 0.45
     """Share of the filter's own likelihood of the box in the cost."""
-    direction_weight: float = 0.08
+    direction_weight: float = 0.067
     """Added to the cost of a detection straight behind the track's motion; half beside it."""
-    height_weight: float = 0.35
+    height_weight: float = 0.28
     """Times 1 - the smaller over the larger height."""
-    min_height_ratio: float = 0.41
+    min_height_ratio: float = 0.45
     """Gate on the smaller over the larger height."""
-    tentative_penalty: float = 0.37
+    tentative_penalty: float = 0.44
     """Added to the cost of a track that is not confirmed yet: known ones choose first."""
     class_penalty: float = 0.3
     """Added to the cost of a pair of different classes."""
     appearance_weight: float = 0.25
     """Share of 1 - cosine of the embeddings in the cost, where both are known and tell apart."""
-    max_cost: float = 0.75
-    max_cost_second: float = 0.51
+    max_cost: float = 0.735
+    max_cost_second: float = 0.53
     """Of a pair in the second association: 1 - IoU."""
     camera_motion: bool = True
     """Whether the motion that all matched tracks share moves the unmatched ones too."""

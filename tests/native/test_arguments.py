@@ -331,7 +331,7 @@ def test_step_numbers() -> None:
 def test_cameras(camera: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="camera: expected a 2x3 matrix of finite numbers"):
         _call("step", 7, lambda _: np.array(camera, np.float64))
-    assert _call("step", 7, lambda _: None) == 0
+    assert _call("step", 7, lambda _: None) >= 0
 
 
 def test_a_step_of_many_detections() -> None:

@@ -22,7 +22,7 @@ def test_no_detections_at_all() -> None:
 
 
 def test_one_object_is_known_after_two_good_detections() -> None:
-    tracker = Tracker()
+    tracker = Tracker(TrackerConfig(confirm_score=1.6))
     for i in range(60):
         tracks = tracker.step(found([(100 + 3 * i, 200 + i)]), i * 40 * MS, SIZE)
         if i < 1:
@@ -32,6 +32,17 @@ def test_one_object_is_known_after_two_good_detections() -> None:
         assert tracks.det_index.tolist() == [0]
         want = [80 + 3 * i, 180 + i, 120 + 3 * i, 220 + i]
         assert tracks.boxes_src[0] == pytest.approx(want, abs=4)
+
+
+def test_by_default_only_the_clearest_are_known_at_once() -> None:
+    tracker = Tracker()
+    old = [(100, 100), (300, 100)]
+    for i in range(50):
+        tracker.step(found(old), i * 40 * MS, SIZE)
+    assert len(tracker.step(found([*old, (200, 300)]), 2_000 * MS, SIZE)) == 2
+    assert len(tracker.step(found([*old, (200, 300)]), 2_040 * MS, SIZE)) == 3
+    clear = found([*old, (200, 300), (450, 300)], scores=[0.9, 0.9, 0.9, 0.99])
+    assert len(tracker.step(clear, 2_080 * MS, SIZE)) == 4
 
 
 def test_each_instance_counts_from_one_and_a_reset_starts_again() -> None:

@@ -229,7 +229,7 @@ def test_more_candidates_than_a_track_keeps(look: bool) -> None:
 @pytest.mark.parametrize("capacity", [1, 5])
 def test_a_tracker_that_is_too_small(capacity: int) -> None:
     config = TrackerConfig(birth_score=0.2)
-    assert _compare(Scene(5, 12), config, 80, True, capacity).refused > 0
+    assert _compare(Scene(6, 12), config, 80, True, capacity).refused > 0
 
 
 def test_garbage_only_now_and_then_leaves_a_track() -> None:
