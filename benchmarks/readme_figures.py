@@ -185,13 +185,43 @@ def trackers() -> str:
     )
 
 
-def _microseconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+UPDATES = ("boxmot-cpp-bytetrack", "boxmot-cpp-ocsort", "roboflow-bytetrack",
+           "ultralytics-bytetrack", "boxmot-bytetrack")  # fmt: skip
+SCENES = {
+    "full_hd_20": "20 objects",
+    "full_hd_100": "100 objects",
+    "sparse_1000": "1,000 objects, sparse",
+}
+
+
+def tracker_speed() -> str:
+    """Ours and some peers; the picture and tracker_speed.md have all."""
+    scenes = _load("tracker_speed")["scenes"]
+    rows = []
+    for name in ("edgemtl", *UPDATES):
+        cells = [scenes[scene]["us"].get(name) for scene in SCENES]
+        figures = ["-" if c is None else f"{c:,.1f}" if c < 100 else f"{c:,.0f}" for c in cells]
+        rows.append([f"**{name}**" if name == "edgemtl" else name, *figures])
+    return _table(["microseconds", *SCENES.values()], rows)
+
+
+def adopted() -> str:
+    """YOLOX-Nano, adopted."""
+    result = _load("adopted_detectors")
+    scores, decode = result["scores"], result["decode_ms"]["20 objects"]
+    rows = [
+        ["mAP50 on 64 COCO pictures, as pycocotools has it", f"{scores['map50']:.3f}"],
+        ["person AP50 on PETS frames 401 to 600", f"{scores['ap50_person']:.3f}"],
+        ["HOTA / IDF1 there", f"{scores['hota']:.3f} / {scores['idf1']:.3f}"],
+        ["decoding 8,400 anchors of 80 classes, 20 objects (ms)", f"{decode['edgemtl']:.3f}"],
+        ["the same in numpy and OpenCV (ms)", f"{decode['numpy_cv2']:.3f}"],
+    ]
+    return _table(["YOLOX-Nano, adopted", ""], rows)
 
 
 FIGURES: dict[str, Callable[[], str]] = {
     "demo": demo, "tour": tour, "models": models, "pets": pets, "preprocessing": preprocessing,
-    "trackers": trackers,
+    "trackers": trackers, "tracker_speed": tracker_speed, "adopted": adopted,
 }  # fmt: skip
 
 
