@@ -181,7 +181,8 @@ def trackers() -> str:
     return (
         f"{text}\nWith parameters searched anew on four sequences and scored on the fifth, all "
         f"five together: HOTA {left['hota']:.3f}, MOTA {left['mota']:.3f}, IDF1 "
-        f"{left['idf1']:.3f}. With the default parameters moved at random by up to 5 %, mean and range: {spread}.\n"
+        f"{left['idf1']:.3f}. With the default parameters moved at random by up to 5 %, mean "
+        f"and range: {spread}.\n"
     )
 
 
