@@ -164,10 +164,10 @@ def timed(call: Call) -> list[float]:
 
 def measure(sizes: tuple[Hw, Hw], rounds: int, worker: Ultralytics | None) -> dict[str, float]:
     """Median milliseconds by name."""
-    todo = calls(*sizes)
-    seconds: dict[str, list[float]] = {name: [] for name in todo}
+    ours = calls(*sizes)
+    seconds: dict[str, list[float]] = {name: [] for name in ours}
     for _ in range(rounds):
-        for name, call in todo.items():
+        for name, call in ours.items():
             seconds[name] += timed(call)[1:]
         if worker is not None:
             seconds.setdefault("ultralytics", []).extend(worker.seconds(*sizes)[1:])

@@ -24,6 +24,7 @@ STRIDES = (8, 16, 32)
 @dataclass
 class _Graph:
     scale: float
+    opset: int
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(3))
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     tensors: list[onnx.TensorProto] = field(default_factory=list)
@@ -92,7 +93,11 @@ def n6(g: _Graph, image: str) -> str:
     at, sides = _pixels(g, raw)
     half = g.node("Mul", sides, g.const(0.5))
     logits = g.part(raw, 4, 4 + len(CLASSES))
-    best = g.node("Sigmoid", g.node("ReduceMax", logits, axes=[1], keepdims=1))
+    if g.opset < 18:  # from there on the axes are an input
+        best = g.node("Sigmoid", g.node("ReduceMax", logits, axes=[1], keepdims=1))
+    else:
+        axes = g.const([1], np.int64)
+        best = g.node("Sigmoid", g.node("ReduceMax", logits, axes, keepdims=1))
     label = g.node("ArgMax", logits, axis=1, keepdims=1)
     label = g.node("Cast", label, to=TensorProto.FLOAT)
     rows = [g.node("Sub", at, half), g.node("Add", at, half), best, label]
@@ -111,9 +116,11 @@ def foreign_model(
     ir_version: int = 7,
 ) -> onnx.ModelProto:
     """``more``: a second output, as networks with masks have; ``size`` may name open sides."""
-    g = _Graph(scale=1.0 if kind == "yolox" else 1 / 255)
-    made = {"yolox": yolox, "yolov8": yolov8, "n6": n6}[kind]
-    last = made(g, names[0], grid_done) if kind == "yolox" else made(g, names[0])  # type: ignore[operator]
+    g = _Graph(1.0 if kind == "yolox" else 1 / 255, opset)
+    if kind == "yolox":
+        last = yolox(g, names[0], grid_done)
+    else:
+        last = {"yolov8": yolov8, "n6": n6}[kind](g, names[0])
     g.nodes.append(helper.make_node("Identity", [last], [names[1]]))
     shape = [ANCHORS, 5 + len(CLASSES)] if kind == "yolox" else [4 + len(CLASSES), ANCHORS]
     outputs = [(names[1], [batch, *([ANCHORS, 6] if kind == "n6" else shape)])]

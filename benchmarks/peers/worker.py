@@ -45,11 +45,11 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     from adapters import make
 
     with np.load(job["stream"]) as stream:
-        fps, todo = float(stream["fps"]), frames({key: stream[key] for key in stream.files})
+        fps, given = float(stream["fps"]), frames({key: stream[key] for key in stream.files})
     tracker = make(job["peer"], fps)
     ids, boxes, counts, seconds = [], [], [], []
     left = float(job.get("budget_s") or float("inf"))
-    for frame in todo:
+    for frame in given:
         made = tracker.prepare(frame)
         tracker.update(made)
         left -= tracker.update.seconds

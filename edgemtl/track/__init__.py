@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgemtl import _native
 from edgemtl.records import Detections, Tracks
+from edgemtl.track.arrays import TrackArrays
 from edgemtl.track.bytetrack import ByteTrackConfig, ByteTracker
 
 __all__ = ["ByteTrackConfig", "ByteTracker", "Tracker", "TrackerConfig"]
@@ -74,6 +75,7 @@ class TrackerConfig:
     appearance_weight: float = 0.25
     """Share of 1 - cosine of the embeddings in the cost, where both are known and tell apart."""
     max_cost: float = 0.735
+    """Of a pair in the first association; dearer ones stay apart."""
     max_cost_second: float = 0.53
     """Of a pair in the second association: 1 - IoU."""
     camera_motion: bool = True
@@ -100,11 +102,7 @@ class Tracker:
         self.config = config
         self._dim = embedding_dim
         self._core = _native.Tracker(astuple(config), capacity, embedding_dim or 0)
-        self._ids = np.empty(capacity, np.int64)
-        self._boxes = np.empty((capacity, 4), np.float32)
-        self._scores = np.empty(capacity, np.float32)
-        self._labels = np.empty(capacity, np.int32)
-        self._index = np.empty(capacity, np.int32)
+        self._arrays = TrackArrays(capacity)
 
     def step(
         self,
@@ -135,19 +133,9 @@ class Tracker:
             size_hw[0],
             size_hw[1],
             camera,
-            self._ids,
-            self._boxes,
-            self._scores,
-            self._labels,
-            self._index,
+            *self._arrays.out,
         )
-        return Tracks(
-            self._ids[:n].copy(),
-            self._boxes[:n].copy(),
-            self._scores[:n].copy(),
-            self._labels[:n].copy(),
-            self._index[:n].copy(),
-        )
+        return self._arrays.first(n)
 
     @property
     def refused(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgemtl import _native
 from edgemtl.records import Detections, Tracks
+from edgemtl.track.arrays import TrackArrays
 
 __all__ = ["ByteTrackConfig", "ByteTracker"]
 
@@ -61,11 +62,7 @@ class ByteTracker:
         """``capacity``: the most tracks alive at once, lost ones included."""
         self.config = config
         self._core = _native.ByteTrack(astuple(config), capacity)
-        self._ids = np.empty(capacity, np.int64)
-        self._boxes = np.empty((capacity, 4), np.float32)
-        self._scores = np.empty(capacity, np.float32)
-        self._labels = np.empty(capacity, np.int32)
-        self._index = np.empty(capacity, np.int32)
+        self._arrays = TrackArrays(capacity)
 
     def step(self, detections: Detections, pts_ns: int, size_hw: tuple[int, int]) -> Tracks:
         """The next frame; the tracks seen in it for the second time or later, the first frame's
@@ -79,19 +76,9 @@ class ByteTracker:
             np.ascontiguousarray(detections.scores),
             np.ascontiguousarray(detections.labels),
             pts_ns,
-            self._ids,
-            self._boxes,
-            self._scores,
-            self._labels,
-            self._index,
+            *self._arrays.out,
         )
-        return Tracks(
-            self._ids[:n].copy(),
-            self._boxes[:n].copy(),
-            self._scores[:n].copy(),
-            self._labels[:n].copy(),
-            self._index[:n].copy(),
-        )
+        return self._arrays.first(n)
 
     @property
     def refused(self) -> int:

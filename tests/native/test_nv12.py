@@ -236,7 +236,8 @@ def test_other_planes_are_refused() -> None:
     for y, uv in [(zeros(4, 4, 1), zeros(2, 4)), (zeros(4, 4), zeros(2, 2, 2))]:
         with pytest.raises(TypeError, match="expected 2-dimensional"):
             _run(y, uv, _spec((8, 8)))
+    unknown: Any = "bt2020"
     with pytest.raises(ValueError, match="matrix: expected 'bt601' or 'bt709', got 'bt2020'"):
-        _run(zeros(4, 4), zeros(2, 4), _spec((8, 8)), "bt2020")  # type: ignore[arg-type]
+        _run(zeros(4, 4), zeros(2, 4), _spec((8, 8)), unknown)
     with pytest.raises(ValueError, match=r"out: expected uint8 \[3, 8, 8\], got int8"):
         letterbox_nv12(zeros(4, 4), zeros(2, 4), np.zeros((3, 8, 8), np.int8), _spec((8, 8)))

@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from track_scenes import MS, SIZE
+from track_scenes import found as _found
 
 from edgemtl.errors import ConfigError
 from edgemtl.records import Detections, Tracks
 from edgemtl.track import ByteTrackConfig, ByteTracker, Tracker, TrackerConfig
 from edgemtl.track.presets import PRESETS, make_tracker, preset
-
-SIZE = (480, 640)
-MS = 1_000_000
-
-
-def _found(
-    centres: Sequence[Sequence[float]],
-    scores: Sequence[float] | None = None,
-    labels: Sequence[int] | None = None,
-    side: float = 40,
-) -> Detections:
-    """Square objects at these centres, in this order."""
-    at = np.asarray(centres, np.float32).reshape(-1, 2)
-    n = len(at)
-    return Detections(
-        np.concatenate([at - side / 2, at + side / 2], 1),
-        np.full(n, 0.9, np.float32) if scores is None else np.asarray(scores, np.float32),
-        np.zeros(n, np.int32) if labels is None else np.asarray(labels, np.int32),
-    )
 
 
 def _step(tracker: ByteTracker, found: Detections, frame: int = 99) -> Tracks:

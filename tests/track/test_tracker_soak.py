@@ -18,7 +18,7 @@ RECORDED = BENCHMARKS / "results" / "tracker_soak.json"
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The benchmark in a process of its own: this one's memory moves for other reasons."""
     if not Path("/proc/self/statm").is_file():
-        pytest.skip("reads memory as Linux tells it")
+        pytest.skip("resident memory is read from /proc/self/statm, which only Linux has")
     folder = tmp_path_factory.mktemp("soak")
     command = [sys.executable, str(BENCHMARKS / "tracker_soak.py"), "--frames", "5000"]
     command += ["--seed", "3", "--out", str(folder / "soak.json")]
