@@ -1,10 +1,14 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere, on stderr."""
+"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere, on stderr.
+
+Work within work gets a bar below that of the whole; plain lines name the work they are of.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -19,34 +23,61 @@ from rich.progress import (
 
 T = TypeVar("T")
 PLAIN_INTERVAL_S = 10.0
+_on_terminal: list[Progress] = []
+"""The bars on the terminal, one display or none: two would write over each other."""
 
 
-def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` and show how far we are; ``total`` defaults to their length, if known."""
+def track(
+    items: Iterable[T],
+    what: str,
+    total: int | None = None,
+    note: Callable[[], str] | None = None,
+) -> Iterator[T]:
+    """Yield ``items`` and show how far we are; ``total`` defaults to their length, if known.
+
+    ``note`` gives a few words on the present state, asked for whenever something is shown.
+    """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if sys.stderr.isatty():
-        yield from _bar(items, what, total)
-    else:
-        yield from _lines(items, what, total)
+    shown = _bar if sys.stderr.isatty() else _lines
+    yield from shown(items, what, total, note or str)
 
 
-def _bar(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
+def _bar(items: Iterable[T], what: str, total: int | None, note: Callable[[], str]) -> Iterator[T]:
+    with _display() as progress:
+        task = progress.add_task(what, total=total, note=note())
+        try:
+            for item in items:
+                yield item
+                progress.update(task, advance=1, note=note())
+        finally:
+            progress.remove_task(task)
+
+
+@contextmanager
+def _display() -> Iterator[Progress]:
+    if _on_terminal:
+        yield _on_terminal[-1]
+        return
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        for item in items:
-            yield item
-            progress.advance(task)
+        _on_terminal.append(progress)
+        try:
+            yield progress
+        finally:
+            _on_terminal.remove(progress)
 
 
-def _lines(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
+def _lines(
+    items: Iterable[T], what: str, total: int | None, note: Callable[[], str]
+) -> Iterator[T]:
     started = last = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
@@ -54,4 +85,5 @@ def _lines(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
         if now - last >= PLAIN_INTERVAL_S:
             last = now
             of = f"/{total}" if total else ""
-            print(f"{what}: {done}{of} after {now - started:.0f} s", file=sys.stderr, flush=True)
+            line = f"{what}: {done}{of} after {now - started:.0f} s  {note()}"
+            print(line.rstrip(), file=sys.stderr, flush=True)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import sys
-import time
 from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -27,10 +24,17 @@ from edgemtl.train.balance import make_balance
 from edgemtl.train.batches import Batch, BatchMaker, prefetch
 from edgemtl.train.config import OptimiserConfig, TrainConfig
 from edgemtl.train.judge import judge
-from edgemtl.train.losses import Losses, compute_losses
-from edgemtl.train.state import BEST_KEY, CONFIG_KEY, STEP_KEY, load_state, save_state
+from edgemtl.train.losses import compute_losses
+from edgemtl.train.runlog import RunLog
+from edgemtl.train.state import (
+    BEST_KEY,
+    CONFIG_KEY,
+    LOG_KEY,
+    STEP_KEY,
+    load_state,
+    save_state,
+)
 
-_LOG_EVERY = 50
 _FINAL_RATE = 0.01
 
 
@@ -39,9 +43,9 @@ def run_training(
 ) -> Path:
     """Train and return the best checkpoint, ``out/best.safetensors``.
 
-    ``out`` also gets ``last.safetensors`` (everything needed to go on) and ``log.jsonl``. Ctrl-C
-    saves ``last.safetensors`` and raises KeyboardInterrupt. Raises ConfigError, DataError and
-    OutputError before the first step where that is possible.
+    ``out`` also gets ``last.safetensors`` (everything needed to go on) and the log (see
+    :mod:`edgemtl.train.runlog`). Ctrl-C saves ``last.safetensors`` and raises KeyboardInterrupt.
+    Raises ConfigError, DataError and OutputError before the first step where that is possible.
     """
     if (out / "last.safetensors").exists() and not resume:
         raise OutputError(
@@ -62,6 +66,8 @@ def run_training(
     run = _Run(config, mix, out)
     if resume:
         run.restore()
+    else:
+        run.log.begin()
     run.train(check)
     return out / "best.safetensors"
 
@@ -134,23 +140,26 @@ class _Run:
         self.maker = BatchMaker(mix.sets, config)
         self.steps = max(1, config.images // config.batch)
         self.step, self.best = 0, -1.0
-        self.seen: dict[str, list[float]] = defaultdict(list)
+        self.log = RunLog(out, config.batch, losses=self.manifest.tasks)
 
     def restore(self) -> None:
         header = load_state(
             self.out / "last.safetensors", self.network, self.average.network, self.optimiser
         )
         self.step, self.best = int(header[STEP_KEY]), float(header[BEST_KEY])
+        self.log.begin(self.step, header.get(LOG_KEY))
 
     def train(self, check: DataMix) -> None:
-        every = max(1, self.config.validate_.every // self.config.batch)
         batches = prefetch(self.maker, self.step, self.steps)
-        shown = track(batches, "train", self.steps - self.step)
+        shown = track(batches, "train", self.steps - self.step, self.log.shown)
         try:
+            if self._judgement_due():  # stopped in the midst of it
+                self._judge(check)
             self.network.train()
+            self.log.run_clock()
             for batch in shown:
                 self._step(batch.to(self.device))
-                if self.step % every == 0 or self.step == self.steps:
+                if self._judgement_due():
                     self._judge(check)
         except KeyboardInterrupt:
             self.save()
@@ -158,8 +167,13 @@ class _Run:
         finally:
             batches.close()  # type: ignore[attr-defined]
 
+    def _judgement_due(self) -> bool:
+        every = max(1, self.config.validate_.every // self.config.batch)
+        now = self.step > 0 and (self.step % every == 0 or self.step == self.steps)
+        return now and not any(row["step"] == self.step for row in self.log.judgements())
+
     def _step(self, batch: Batch) -> None:
-        self._set_rate()
+        rate = self._set_rate()
         # dropout of step n depends on n alone, so that a resumed run goes on as if never stopped
         torch.manual_seed(self.config.seed + 1_000_003 * (self.step + 1))
         with self._autocast():
@@ -170,51 +184,42 @@ class _Run:
         clip = self.config.optimiser.clip_norm
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip)
         self.step += 1
-        self.seen["gradient"].append(float(norm))
         if bool(torch.isfinite(norm)):  # one bad batch must not end a night's run
             self.optimiser.step()
             self.average.update(self.step)
-        self._note(losses)
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        self.log.note(self.step, rate, float(norm), values)
 
-    def _set_rate(self) -> None:
+    def _set_rate(self) -> float:
         factor = rate_at(self.step, self.steps, self.config.optimiser)
         for group in self.optimiser.param_groups:
             group["lr"] = group["rate"] * factor
+        return self.config.optimiser.rate * factor
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.config.optimiser.amp == "off":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def _note(self, losses: Losses) -> None:
-        for name, value in losses.items():
-            self.seen[name].append(float(value.detach()))
-        if self.step % _LOG_EVERY == 0:
-            means = {k: round(sum(v) / len(v), 4) for k, v in self.seen.items() if v}
-            self.seen.clear()
-            self._log({"images": self.step * self.config.batch, "loss": means})
-
-    def _log(self, entry: dict[str, Any]) -> None:
-        entry = {"step": self.step, "time_s": round(time.monotonic(), 1), **entry}
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + os.linesep)
-
     def _judge(self, check: DataMix) -> None:
+        self.log.stop_clock()
         verdict = judge(self.average.network, self.manifest, check, self.config.validate_.limit)
-        self._log({"score": verdict.score, "scores": verdict.parts})
         parts = ", ".join(f"{k} {v:.3f}" for k, v in verdict.parts.items())
         seen = self.step * self.config.batch
         print(f"after {seen} pictures: {verdict.score:.4f} ({parts})", file=sys.stderr, flush=True)
         if verdict.score > self.best:
-            self.best = verdict.score
             save_checkpoint(self.out / "best.safetensors", self.average.network, self.manifest)
+            self.best = verdict.score
+        self.log.add(self.step, {"score": verdict.score, "scores": verdict.parts})
         self.save()
         self.network.train()
+        self.log.run_clock()
 
     def save(self) -> None:
         header = {
             STEP_KEY: str(self.step),
             BEST_KEY: repr(self.best),
+            LOG_KEY: self.log.state(),
             CONFIG_KEY: self.config.model_dump_json(by_alias=True),
         }
         save_state(

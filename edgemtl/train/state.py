@@ -13,6 +13,7 @@ from edgemtl.nn.checkpoint import read_checkpoint, save_checkpoint
 from edgemtl.nn.network import MultiTaskNetwork
 
 STEP_KEY, BEST_KEY, CONFIG_KEY = "edgemtl.step", "edgemtl.best", "edgemtl.train"
+LOG_KEY = "edgemtl.log"
 
 
 def save_state(

@@ -19,6 +19,7 @@ from edgemtl.train import loop  # noqa: E402
 from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
 from edgemtl.train.judge import judge  # noqa: E402
 from edgemtl.train.loop import rate_at, run_training  # noqa: E402
+from edgemtl.train.runlog import read_rows  # noqa: E402
 
 STILL = {
     "scale": (0.9, 1.1), "shift": 0.05, "flip": 0.0, "gain": 0.0, "bias": 0.0, "saturation": 0.0,
@@ -51,7 +52,7 @@ def shapes(monkeypatch: pytest.MonkeyPatch) -> DataMix:
 def test_a_run_learns_every_task_and_leaves_its_files(tmp_path: Path, shapes: DataMix) -> None:
     best = run_training(config(90, validate={"every": 180}), out=tmp_path / "run")
     assert {p.name for p in best.parent.iterdir()} == {
-        "best.safetensors", "last.safetensors", "log.jsonl",
+        "best.safetensors", "last.safetensors", "log.csv", "log.jsonl",
     }  # fmt: skip
     network, manifest = load_network(best)
     assert manifest.tasks == ("detect", "classify", "embed")
@@ -61,6 +62,11 @@ def test_a_run_learns_every_task_and_leaves_its_files(tmp_path: Path, shapes: Da
     lines = (best.parent / "log.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line) for line in lines]
     assert [e["images"] for e in entries if "loss" in e] == [200]
+    means = next(e for e in entries if "loss" in e)
+    assert set(means["loss"]) == {"detect", "classify", "embed"}
+    assert means["gradient"] > 0
+    assert means["time_s"] > 0
+    assert means["rate"] == pytest.approx(5e-3 * rate_at(49, 90, config(90).optimiser), rel=1e-3)
     assert [e["step"] for e in entries if "score" in e] == [45, 90]
 
 
@@ -88,6 +94,24 @@ def test_an_interrupted_run_resumes_to_the_same_result(
     assert set(whole) == set(parts)
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_judgement_that_was_interrupted_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loop.judge
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "judge", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(config(4), out=tmp_path)
+    assert not (tmp_path / "best.safetensors").exists()
+    monkeypatch.setattr(loop, "judge", real)
+    run_training(config(4), out=tmp_path, resume=True)
+    assert (tmp_path / "best.safetensors").is_file()
+    assert [row["step"] for row in read_rows(tmp_path) if "score" in row] == [2, 4]
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
