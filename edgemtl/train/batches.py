@@ -27,15 +27,16 @@ class Batch:
     """B pictures and the G objects in them, as torch tensors.
 
     images f32 [B, 3, h, w]; labelled bool [B, C]: the classes whose absence means something;
-    detect bool [B]; scenes i64 [B], -1 unknown; and for the objects, in any order:
-    frame i64 [G], boxes_net f32 [G, 4], labels i64 [G], identities i64 [G] (-1 unknown, else
-    unique over all sets), ignore bool [G].
+    detect bool [B]; scenes i64 [B], -1 unknown; source i64 [B], the data set by its place in the
+    maker's ``sets``; and for the objects, in any order: frame i64 [G], boxes_net f32 [G, 4],
+    labels i64 [G], identities i64 [G] (-1 unknown, else unique over all sets), ignore bool [G].
     """
 
     images: Tensor
     labelled: Tensor
     detect: Tensor
     scenes: Tensor
+    source: Tensor
     frame: Tensor
     boxes_net: Tensor
     labels: Tensor
@@ -71,12 +72,12 @@ class BatchMaker:
     def __init__(self, sets: Sequence[DataSet], config: TrainConfig) -> None:
         if not any(len(s) for s in sets):
             raise DataError("train: the data sets hold no pictures")
-        self._sets = [s for s in sets if len(s) and s.weight > 0]
+        self.sets = [s for s in sets if len(s) and s.weight > 0]
         self._config = config
         self._cache = PictureCache(config.cache_mb * 2**20)
-        grouped = ["embed" in s.tasks and bool(s.sequences) for s in self._sets]
+        grouped = ["embed" in s.tasks and bool(s.sequences) for s in self.sets]
         self._units = [config.group if g else 1 for g in grouped]
-        share = np.array([s.weight / u for s, u in zip(self._sets, self._units, strict=True)])
+        share = np.array([s.weight / u for s, u in zip(self.sets, self._units, strict=True)])
         self._share = share / share.sum()
         self._mosaics = config.augment.mosaic_until * (config.images // config.batch)
 
@@ -85,14 +86,14 @@ class BatchMaker:
         rng = np.random.default_rng((self._config.seed, number))
         samples: list[tuple[int, Sample]] = []
         while len(samples) < self._config.batch:
-            which = int(rng.choice(len(self._sets), p=self._share))
+            which = int(rng.choice(len(self.sets), p=self._share))
             room = self._config.batch - len(samples)
             size = min(self._units[which], room)
             samples += [(which, s) for s in self._unit(which, size, rng, number < self._mosaics)]
         return self._collate(samples)
 
     def _unit(self, which: int, size: int, rng: np.random.Generator, mosaics: bool) -> list[Sample]:
-        data = self._sets[which]
+        data = self.sets[which]
         if self._units[which] > 1:
             return [self._view(data, i, rng) for i in self._group(data, size, rng)]
         part = self._config.augment.mosaic if mosaics else 0.0
@@ -117,7 +118,7 @@ class BatchMaker:
         return augment(image, truth, self._config.size_hw, self._config.augment, rng)
 
     def _collate(self, samples: list[tuple[int, Sample]]) -> Batch:
-        sets = [self._sets[which] for which, _ in samples]
+        sets = [self.sets[which] for which, _ in samples]
         pixels = np.stack([s.pixels for _, s in samples])[..., ::-1]
         planar = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
         images = (planar.float() - PIXEL_ZERO) / PIXEL_ZERO
@@ -129,6 +130,7 @@ class BatchMaker:
             torch.from_numpy(np.stack([s.labelled for s in sets])),
             torch.tensor(["detect" in s.tasks for s in sets]),
             torch.tensor([s.scene for s in objects]),
+            torch.tensor([which for which, _ in samples]),
             torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)),
             torch.from_numpy(np.concatenate([s.boxes_net for s in objects])),
             torch.from_numpy(np.concatenate([s.labels for s in objects]).astype(np.int64)),

@@ -43,6 +43,7 @@ def test_contents() -> None:
 def test_identities_of_two_sets_never_meet() -> None:
     batch = BatchMaker([Shapes(), Shapes()], config(batch=32)).batch(0)
     assert len(set((batch.identities >> 32).tolist())) == 2
+    assert (batch.identities >> 32).tolist() == batch.source[batch.frame].tolist()
 
 
 def test_no_pictures() -> None:
