@@ -7,18 +7,24 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from edgemtl.errors import ConfigError, MissingExtraError
+from edgemtl.errors import MissingExtraError
 from edgemtl.nn.network import MultiTaskNetwork
 from edgemtl.train.config import LossConfig
 from edgemtl.train.losses import Losses
+from edgemtl.train.projector import ExactProjector
 
 
 class Balance(Protocol):
-    """Sets ``.grad`` of all trainable parameters. ``parameters`` are its own, to be trained too."""
+    """Sets ``.grad`` of all trainable parameters. ``parameters`` are its own, to be trained too.
+
+    ``weights``: what each task counts in the step at present, for the log; empty if that is fixed.
+    """
 
     def backward(self, losses: Losses) -> None: ...
 
     def parameters(self) -> list[nn.Parameter]: ...
+
+    def weights(self) -> dict[str, float]: ...
 
 
 def make_balance(config: LossConfig, network: MultiTaskNetwork) -> Balance:
@@ -45,6 +51,9 @@ class Fixed:
     def parameters(self) -> list[nn.Parameter]:
         return []
 
+    def weights(self) -> dict[str, float]:
+        return {}
+
 
 class Uncertainty:
     """Learned homoscedastic uncertainty (arXiv 1705.07115, eq. 10): sum of w (exp(-s) L + s)."""
@@ -64,6 +73,12 @@ class Uncertainty:
     def parameters(self) -> list[nn.Parameter]:
         return list(self._log_variance.values())
 
+    def weights(self) -> dict[str, float]:
+        return {
+            name: weight * float((-self._log_variance[name].detach()).exp())
+            for name, weight in self._weights.items()
+        }
+
 
 class Jacobian:
     """An aggregator of torchjd on the parameters that tasks share (one Jacobian row per task).
@@ -79,21 +94,41 @@ class Jacobian:
         trained = [p for p in network.parameters() if p.requires_grad]
         self._shared = [p for p in trained if id(p) in shared]
         self._own = [p for p in trained if id(p) not in shared]
+        self._last: dict[str, float] = {}
 
     def backward(self, losses: Losses) -> None:
         from torchjd.autojac import backward, jac_to_grad
 
-        values = [self._weights[name] * value for name, value in losses.items()]
-        if len(values) < 2:
+        named = losses.items()
+        if len(named) < 2 or not self._shared:
             Fixed(self._weights).backward(losses)
             return
-        stacked = torch.stack(values)
+        stacked = torch.stack([self._weights[name] * value for name, value in named])
         stacked.sum().backward(inputs=self._own, retain_graph=True)
         backward(stacked, inputs=self._shared, parallel_chunk_size=1)
-        jac_to_grad(self._shared, self._aggregator)
+        if self._usable():
+            weights = jac_to_grad(self._shared, self._aggregator)
+            if weights is not None:  # newer releases of torchjd tell them
+                self._last = {n: float(w) for (n, _), w in zip(named, weights, strict=True)}
+        else:
+            self._sum()
+
+    def _usable(self) -> bool:
+        """Whether all inner products of the rows are finite numbers, which aggregators expect."""
+        squares = [p.jac.square().sum() for p in self._shared]  # type: ignore[attr-defined]
+        return bool(torch.isfinite(torch.stack(squares).sum()))
+
+    def _sum(self) -> None:
+        """The plain sum of a bad batch: its norm is not finite, so the loop leaves the step out."""
+        for p in self._shared:
+            p.grad = p.jac.sum(0)  # type: ignore[attr-defined]
+            del p.jac  # type: ignore[attr-defined]
 
     def parameters(self) -> list[nn.Parameter]:
         return []
+
+    def weights(self) -> dict[str, float]:
+        return self._last
 
 
 def _aggregator(kind: str) -> Any:
@@ -101,17 +136,8 @@ def _aggregator(kind: str) -> Any:
         from torchjd import aggregation
     except ImportError as error:
         raise MissingExtraError("torchjd", "train", f"loss.balance = '{kind}'") from error
-    names = {
-        "upgrad": "UPGrad",
-        "aligned_mtl": "AlignedMTL",
-        "pcgrad": "PCGrad",
-        "mgda": "MGDA",
-    }
-    try:
-        return getattr(aggregation, names[kind])()
-    except ImportError as error:
-        # its solver, quadprog, is under the GPL: the user's to install, not ours to require
-        raise ConfigError(
-            f"loss.balance: '{kind}' needs a solver that is not installed",
-            'pip install "torchjd[quadprog_projector]", or balance = "aligned_mtl"',
-        ) from error
+    if kind == "upgrad":
+        # torchjd's own projector wants quadprog, which is under the GPL
+        return aggregation.UPGrad(projector=ExactProjector())  # type: ignore[arg-type]
+    names = {"aligned_mtl": "AlignedMTL", "pcgrad": "PCGrad", "mgda": "MGDA"}
+    return getattr(aggregation, names[kind])()

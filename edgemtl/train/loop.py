@@ -188,7 +188,7 @@ class _Run:
             self.optimiser.step()
             self.average.update(self.step)
         values = {name: float(value.detach()) for name, value in losses.items()}
-        self.log.note(self.step, rate, float(norm), values)
+        self.log.note(self.step, rate, float(norm), values, self.balance.weights())
 
     def _set_rate(self) -> float:
         factor = rate_at(self.step, self.steps, self.config.optimiser)

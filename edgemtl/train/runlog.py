@@ -31,8 +31,9 @@ class RunLog:
 
     A row of means: ``step``, ``images`` seen, ``time_s`` of training so far (without judgements,
     over all parts of a resumed run), ``rate``, ``gradient`` norm before clipping, ``skipped`` steps
-    whose gradient was not finite, and ``loss`` by task, means of the steps since the last row. A
-    row of a judgement: ``step``, ``images``, ``time_s``, ``score`` and ``scores`` by data set.
+    whose gradient was not finite, and ``loss`` by task, means of the steps since the last row;
+    ``weight`` by task in the last step, where the balance learns it (not in the table). A row of a
+    judgement: ``step``, ``images``, ``time_s``, ``score`` and ``scores`` by data set.
     Not-finite values are left out of means. The table calls the losses ``loss.<task>``.
     """
 
@@ -92,8 +93,18 @@ class RunLog:
         """What comes now is no training."""
         self._seconds, self._since = self.seconds, math.nan
 
-    def note(self, step: int, rate: float, gradient: float, losses: Mapping[str, float]) -> None:
-        """One step, the ``step``-th; every LOG_EVERY of them a row."""
+    def note(
+        self,
+        step: int,
+        rate: float,
+        gradient: float,
+        losses: Mapping[str, float],
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """One step, the ``step``-th; every LOG_EVERY of them a row.
+
+        ``weights``: what each task counted in this step, where that is learned.
+        """
         self._skipped += not math.isfinite(gradient)
         for name, value in {"gradient": gradient, **losses}.items():
             if math.isfinite(value):
@@ -106,7 +117,10 @@ class RunLog:
         if step % LOG_EVERY == 0:
             means = {name: _short(total / n) for name, (total, n) in self._sums.items()}
             head = {"rate": _short(rate), "gradient": means.pop("gradient", None)}
-            self.add(step, {**head, "skipped": self._skipped, "loss": means})
+            facts = {**head, "skipped": self._skipped, "loss": means}
+            if weights:
+                facts["weight"] = {name: _short(value) for name, value in weights.items()}
+            self.add(step, facts)
             self._sums, self._skipped = {}, 0
 
     def add(self, step: int, facts: Mapping[str, Any]) -> None:
