@@ -7,15 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgemtl.nn.depthwise import DepthwiseConv2d
+
 
 def conv_bn_act(
     channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
     """Convolution, batch norm, ReLU6; same padding."""
-    return nn.Sequential(
-        nn.Conv2d(
+    conv: nn.Conv2d
+    if groups == channels_in == channels_out and groups > 1:
+        conv = DepthwiseConv2d(channels_in, kernel, stride)
+    else:
+        conv = nn.Conv2d(
             channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False
-        ),
+        )
+    return nn.Sequential(
+        conv,
         nn.BatchNorm2d(channels_out),
         nn.ReLU6(inplace=True),
     )
