@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from edgemtl.engine.slots import named_outputs
 from edgemtl.errors import ConfigError, ModelError
 from edgemtl.graph.file import OPSET, save_model
 from edgemtl.manifest import Manifest
@@ -57,16 +58,15 @@ class ExportReport:
 
 
 class _Graph(nn.Module):
-    """The exported function: int8 pixels to the manifest's outputs, absent tasks left out."""
+    """The exported function: int8 pixels to the manifest's outputs ``names``, in their order."""
 
-    def __init__(self, network: MultiTaskNetwork) -> None:
+    def __init__(self, network: MultiTaskNetwork, names: list[str]) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.names = network, names
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        out = self.network.select(images.float() * (1.0 / PIXEL_ZERO))
-        present = (out.boxes, out.scores, out.labels, out.embeddings, out.image_probs)
-        return tuple(tensor for tensor in present if tensor is not None)
+        found = self.network.select(images.float() * (1.0 / PIXEL_ZERO))
+        return tuple(found[name] for name in self.names)
 
 
 def export_checkpoint(
@@ -116,7 +116,7 @@ def _to_onnx(network: MultiTaskNetwork, manifest: Manifest) -> onnx.ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations are not the user's
         program = torch.onnx.export(
-            _Graph(network).eval(),
+            _Graph(network, names).eval(),
             (example,),
             dynamo=True,
             opset_version=OPSET,
@@ -207,11 +207,7 @@ def _parity(
     found = dict(
         zip(manifest.expected_outputs(), session.run(None, {"images": images}), strict=True)
     )
-    theirs = NetOutputs(
-        found["boxes"], found["scores"], found["labels"],
-        found.get("embeddings"), found.get("image_probs"),
-    )  # fmt: skip
-    return _differences(ours, theirs, out)
+    return _differences(ours, named_outputs(found, manifest), out)
 
 
 def _pictures(manifest: Manifest) -> NDArray[np.int8]:
@@ -229,8 +225,8 @@ def _differences(
     ours: NetOutputs, theirs: NetOutputs, out: Path
 ) -> tuple[float, float, float, float]:
     worst_box = worst_embedding = 0.0
-    score = float(np.abs(ours.scores - theirs.scores).max())
-    for n in range(len(ours.scores)):
+    score = float(np.abs(ours.scores - theirs.scores).max(initial=0.0))
+    for n in range(len(ours.scores) if ours.scores.size else 0):
         gap = np.abs(ours.boxes_net[n][:, None] - theirs.boxes_net[n][None]).max(-1)
         partner = gap.argmin(1)
         # the last candidates may tie with points that were cut off: judge those clear of them

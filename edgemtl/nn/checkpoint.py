@@ -13,7 +13,7 @@ from torch import Tensor
 from edgemtl.errors import ModelError
 from edgemtl.files import atomic_path
 from edgemtl.manifest import METADATA_KEY, Manifest, manifest_from_metadata
-from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig
+from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig, network_of
 
 NETWORK_KEY = "edgemtl.network"
 
@@ -68,7 +68,7 @@ def load_network(path: Path) -> tuple[MultiTaskNetwork, Manifest]:
     if NETWORK_KEY not in header:
         raise ModelError(f"checkpoint: '{path}' does not tell its network's shape")
     config = NetworkConfig.model_validate_json(header[NETWORK_KEY])
-    network = MultiTaskNetwork(config, len(manifest.classes), len(manifest.image_classes))
+    network = network_of(config, manifest)
     state = {
         key.removeprefix("network."): value.float() if value.is_floating_point() else value
         for key, value in tensors.items()

@@ -2,74 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from edgemtl.manifest import Manifest
+from edgemtl.nn import heads
 from edgemtl.nn.backbone import build_backbone
+from edgemtl.nn.config import NetworkConfig
 from edgemtl.nn.heads import (
     DenseOutputs,
     DetectionHead,
     EmbeddingHead,
+    Head,
+    HeadPlan,
     ImageHead,
-    anchor_points,
-    decode_boxes,
+    Shared,
 )
+from edgemtl.nn.heads.base import flat
 from edgemtl.nn.neck import LightFPN
+
+__all__ = ["PIXEL_ZERO", "MultiTaskNetwork", "NetworkConfig", "TrainingOutputs", "network_of"]
 
 PIXEL_ZERO = 128.0
 """Network input x = (p - 128) / 128 for a pixel level p; the letterbox pad 128 is 0."""
-
-
-class NetworkConfig(BaseModel):
-    """The shape of a network; travels inside every checkpoint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    backbone: str = "mobilenet_v2"
-    backbone_width: float = Field(default=1.0, gt=0)
-    weights: Path | None = Field(default=None, description="local file with backbone weights")
-    pretrained: bool = Field(default=False, description="download torchvision's weights")
-    fold_batch_norm: bool = Field(default=False, description="fold the backbone's before training")
-    frozen_stages: int = Field(default=0, ge=0, le=5)
-    neck_width: int = Field(default=64, ge=8)
-    embedding_hidden: int = Field(default=128, ge=8)
-    embedding_dim: int | None = Field(default=64, ge=4)
-    image_hidden: int = Field(default=192, ge=8)
-    top_k: int = Field(default=100, ge=1)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutputs:
     """Everything that the losses look at.
 
-    dense: see DenseOutputs; features f32 [N, A, width] of the neck; image_logits f32 [N, Ci] or
-    None.
+    features f32 [N, A, width] of the neck, None without maps; raw: what each head's ``learn``
+    gave, by the head's name.
     """
 
-    dense: DenseOutputs
-    features: Tensor
-    image_logits: Tensor | None
+    features: Tensor | None
+    raw: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def dense(self) -> DenseOutputs:
+        """What detection says at all points."""
+        dense: DenseOutputs = self.raw[DetectionHead.name]
+        return dense
 
-@dataclass(frozen=True, slots=True)
-class SelectedOutputs:
-    """The graph's outputs, in the manifest's order and shapes."""
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    embeddings: Tensor | None
-    image_probs: Tensor | None
+    @property
+    def image_logits(self) -> Tensor | None:
+        """f32 [N, Ci], or None without the task."""
+        return self.raw.get(ImageHead.name)
 
 
 class MultiTaskNetwork(nn.Module):
-    """Shared backbone and neck; detection always, image class and embedding where configured."""
+    """Shared backbone and neck, and the heads of ``edgemtl.nn.heads.HEADS`` that are asked for.
 
-    def __init__(self, config: NetworkConfig, n_classes: int, n_image_classes: int) -> None:
+    Each head is an attribute under its own name, None where the network lacks the task.
+    """
+
+    detect: DetectionHead | None
+    embed: EmbeddingHead | None
+    classify: ImageHead | None
+
+    def __init__(self, config: NetworkConfig, n_classes: int, n_image_classes: int = 0) -> None:
         super().__init__()
         self.config = config
         self.backbone = build_backbone(
@@ -80,55 +73,51 @@ class MultiTaskNetwork(nn.Module):
             fold=config.fold_batch_norm,
             width=config.backbone_width,
         )
-        width = config.neck_width
-        self.neck = LightFPN(self.backbone.channels, width)
-        self.detect = DetectionHead(width, n_classes)
-        self.embed = (
-            EmbeddingHead(width, config.embedding_hidden, config.embedding_dim)
-            if config.embedding_dim
-            else None
-        )
-        self.classify = (
-            ImageHead(self.backbone.channels[2], config.image_hidden, n_image_classes)
-            if n_image_classes
-            else None
-        )
+        channels = self.backbone.channels
+        # made before the heads, so that a seed gives the same network whatever its tasks
+        neck = LightFPN(channels, config.neck_width)
+        plan = HeadPlan(config, n_classes, n_image_classes, config.neck_width, channels[2])
+        made = {kind.name: kind.make(plan) for kind in heads.HEADS}
+        looked_at = any(head is not None and head.uses_maps for head in made.values())
+        self.neck: LightFPN | None = neck if looked_at else None
+        for name, head in made.items():
+            self.register_module(name, head)
+        self._names = tuple(name for name, head in made.items() if head is not None)
+
+    @property
+    def heads(self) -> list[Head]:
+        """The heads that this network has, in their fixed order."""
+        return [getattr(self, name) for name in self._names]
+
+    @property
+    def shared(self) -> list[nn.Module]:
+        """The parts that all tasks train."""
+        return [self.backbone] if self.neck is None else [self.backbone, self.neck]
+
+    def _see(self, x: Tensor) -> Shared:
+        features = self.backbone(x)
+        return Shared([] if self.neck is None else self.neck(features), features[-1])
 
     def forward(self, x: Tensor) -> TrainingOutputs:
         """x f32 [N, 3, h, w] = (p - 128) / 128, h and w multiples of 32."""
-        features = self.backbone(x)
-        maps = self.neck(features)
-        dense = self.detect(maps, with_many=True)
-        flat = torch.cat([m.flatten(2) for m in maps], 2).transpose(1, 2)
-        logits = None if self.classify is None else self.classify(features[-1])
-        return TrainingOutputs(dense, flat, logits)
+        shared = self._see(x)
+        points = flat(shared.maps).transpose(1, 2) if shared.maps else None
+        return TrainingOutputs(points, {head.name: head.learn(shared) for head in self.heads})
 
-    def select(self, x: Tensor) -> SelectedOutputs:
-        """The inference path: as ``forward``, then the K best points and their boxes.
+    def select(self, x: Tensor) -> dict[str, Tensor]:
+        """The inference path: the graph's outputs by name, in the manifest's shapes."""
+        shared = self._see(x)
+        present = self.heads
+        chosen = None
+        if self.detect is not None:
+            asked = any(head.uses_points for head in present)
+            chosen = self.detect.choose(shared, self.config.top_k, asked)
+        outputs: dict[str, Tensor] = {}
+        for head in present:
+            outputs.update(head.infer(shared, chosen))
+        return outputs
 
-        TopK runs on class-max logits, the sigmoid and everything per object on the survivors.
-        """
-        features = self.backbone(x)
-        maps = self.neck(features)
-        dense = self.detect(maps)
-        points, strides = anchor_points((int(x.shape[2]), int(x.shape[3])))
-        k = min(self.config.top_k, len(strides))
-        best, labels = dense.logits_one.max(1)
-        top, index = best.topk(k, dim=1)
-        raw = dense.box_raw.gather(2, index.unsqueeze(1).expand(-1, 4, -1)).transpose(1, 2)
-        points, strides = points.to(x.device), strides.to(x.device)
-        boxes = decode_boxes(raw, points[index], strides[index])
-        return SelectedOutputs(
-            boxes,
-            top.sigmoid(),
-            labels.gather(1, index).to(torch.int32),
-            None if self.embed is None else self._embed(maps, index),
-            None if self.classify is None else self.classify(features[-1]).softmax(1),
-        )
 
-    def _embed(self, maps: list[Tensor], index: Tensor) -> Tensor:
-        assert self.embed is not None
-        flat = torch.cat([m.flatten(2) for m in maps], 2)
-        chosen = flat.gather(2, index.unsqueeze(1).expand(-1, flat.shape[1], -1))
-        out: Tensor = self.embed(chosen.transpose(1, 2))
-        return out
+def network_of(config: NetworkConfig, manifest: Manifest) -> MultiTaskNetwork:
+    """The network of this shape for the tasks of ``manifest``, with fresh weights."""
+    return MultiTaskNetwork(config, len(manifest.classes), len(manifest.image_classes))

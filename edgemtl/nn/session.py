@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgemtl.engine.session import Slot, Ticket
+from edgemtl.engine.slots import named_outputs
 from edgemtl.manifest import Manifest
 from edgemtl.nn.network import PIXEL_ZERO, MultiTaskNetwork
 from edgemtl.records import NetOutputs
@@ -53,14 +54,8 @@ class TorchSession:
     def infer(self, images: NDArray[Any]) -> NetOutputs:
         device = next(self.network.parameters()).device
         x = torch.from_numpy(np.ascontiguousarray(images)).to(device).float() / PIXEL_ZERO
-        out = self.network.select(x)
-        return NetOutputs(
-            out.boxes.cpu().numpy(),
-            out.scores.cpu().numpy(),
-            out.labels.cpu().numpy(),
-            None if out.embeddings is None else out.embeddings.cpu().numpy(),
-            None if out.image_probs is None else out.image_probs.cpu().numpy(),
-        )
+        found = self.network.select(x)
+        return named_outputs({k: v.cpu().numpy() for k, v in found.items()}, self._manifest)
 
     def close(self) -> None:
         """Nothing to free."""

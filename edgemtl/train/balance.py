@@ -29,12 +29,29 @@ class Balance(Protocol):
 
 def make_balance(config: LossConfig, network: MultiTaskNetwork) -> Balance:
     """The balance that the config names."""
-    weights = {"detect": config.detect, "classify": config.classify, "embed": config.embed}
+    weights = loss_weights(config, network)
     if config.balance == "uncertainty":
         return Uncertainty(weights)
     if config.balance == "fixed":
         return Fixed(weights)
     return Jacobian(config.balance, weights, network)
+
+
+def loss_weights(config: LossConfig, network: MultiTaskNetwork) -> dict[str, float]:
+    """A weight for each head's loss: its own key of [loss], else [loss.further], else 1.
+
+    Raises ConfigError if [loss.further] names a task that this network does not have.
+    """
+    own = {"detect": config.detect, "classify": config.classify, "embed": config.embed}
+    present = [head.name for head in network.heads]
+    for name in config.further:
+        if name not in present or name in own:
+            known = sorted(set(present) - set(own))
+            raise ConfigError(
+                f"loss.further: '{name}' is no further task of this run (it has {known})",
+                "detect, classify and embed have keys of their own in [loss]",
+            )
+    return {name: own.get(name, config.further.get(name, 1.0)) for name in present}
 
 
 class Fixed:
@@ -90,7 +107,7 @@ class Jacobian:
     def __init__(self, kind: str, weights: dict[str, float], network: MultiTaskNetwork) -> None:
         self._weights = weights
         self._aggregator = _aggregator(kind)
-        shared = {id(p) for part in (network.backbone, network.neck) for p in part.parameters()}
+        shared = {id(p) for part in network.shared for p in part.parameters()}
         trained = [p for p in network.parameters() if p.requires_grad]
         self._shared = [p for p in trained if id(p) in shared]
         self._own = [p for p in trained if id(p) not in shared]

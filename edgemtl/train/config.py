@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -68,6 +68,9 @@ class LossConfig(_Section):
     box: float = Field(default=2.0, ge=0, description="box against class part of detection")
     temperature: float = Field(default=0.15, gt=0, description="of the embedding loss")
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    further: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="weights of other tasks, by name; default 1"
+    )
 
 
 class ValidateConfig(_Section):

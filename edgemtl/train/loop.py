@@ -17,7 +17,7 @@ from edgemtl.data.config import DataMix, load_data
 from edgemtl.errors import ConfigError, OutputError
 from edgemtl.manifest import InputSpec, Manifest
 from edgemtl.nn.checkpoint import save_checkpoint
-from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig
+from edgemtl.nn.network import MultiTaskNetwork, network_of
 from edgemtl.progress import track
 from edgemtl.train.average import WeightAverage
 from edgemtl.train.balance import make_balance
@@ -129,9 +129,9 @@ class _Run:
         self.config, self.out = config, out
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.manifest = build_manifest(config, mix)
-        shape = _with_embedding(config.network, self.manifest.embedding_dim)
-        n_scenes = len(self.manifest.image_classes)
-        network: Any = MultiTaskNetwork(shape, len(self.manifest.classes), n_scenes)
+        width = self.manifest.embedding_dim
+        shape = config.network.model_copy(update={"embedding_dim": width})
+        network: Any = network_of(shape, self.manifest)
         self.network: MultiTaskNetwork = network.to(self.device, memory_format=torch.channels_last)
         self.average = WeightAverage(self.network, config.optimiser.average)
         self.balance = make_balance(config.loss, self.network)
@@ -230,7 +230,3 @@ class _Run:
             self.manifest,
             header,
         )
-
-
-def _with_embedding(network: NetworkConfig, width: int | None) -> NetworkConfig:
-    return network.model_copy(update={"embedding_dim": width})

@@ -31,7 +31,10 @@ def test_round_trip(tmp_path: Path, half: bool, fold: bool) -> None:
     x = torch.rand(1, 3, 64, 96)
     tolerance = 2e-2 if half else 1e-6
     torch.testing.assert_close(
-        again.select(x).image_probs, network.select(x).image_probs, atol=tolerance, rtol=tolerance
+        again.select(x)["image_probs"],
+        network.select(x)["image_probs"],
+        atol=tolerance,
+        rtol=tolerance,
     )
 
 

@@ -1,7 +1,4 @@
-"""The heads. Detection is dense; everything per object is computed at the K selected points only.
-
-Anchor points are the cell centres of the three feature maps, finest first; A of them in all.
-"""
+"""Detection: boxes and classes at all anchor points, and the choice of the K best."""
 
 from __future__ import annotations
 
@@ -10,11 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from edgemtl.nn.blocks import conv_bn_act, separable
+from edgemtl.nn.blocks import separable
+from edgemtl.nn.heads.base import STRIDES, Chosen, Head, HeadPlan, Shared, anchor_points, flat
 
-STRIDES = (8, 16, 32)
 _MAX_LOG_DISTANCE = 6.0  # exp(6) = 403 strides: beyond any picture, inside float16
 _PRIOR = 0.01  # initial class probability, so that the many negatives do not swamp the start
 
@@ -32,18 +28,6 @@ class DenseOutputs:
     logits_many: Tensor | None
 
 
-def anchor_points(size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Centres f32 [A, 2] (x, y in network pixels) and strides f32 [A] for a network input size."""
-    points, strides = [], []
-    for stride in STRIDES:
-        rows, columns = size_hw[0] // stride, size_hw[1] // stride
-        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        centres = torch.stack([x, y], -1).reshape(-1, 2).float() + 0.5
-        points.append(centres * stride)
-        strides.append(torch.full((rows * columns,), float(stride)))
-    return torch.cat(points), torch.cat(strides)
-
-
 def decode_boxes(box_raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
     """Raw [N, M, 4] at points [.., M, 2] -> boxes_net xyxy [N, M, 4] (FCOS, arXiv 1904.01355).
 
@@ -53,16 +37,14 @@ def decode_boxes(box_raw: Tensor, points: Tensor, strides: Tensor) -> Tensor:
     return torch.cat([points - distance[..., :2], points + distance[..., 2:]], -1)
 
 
-def _flat(maps: list[Tensor]) -> Tensor:
-    return torch.cat([m.flatten(2) for m in maps], 2)
-
-
-class DetectionHead(nn.Module):
+class DetectionHead(Head):
     """Decoupled, anchor-free and NMS-free (YOLOv10, arXiv 2405.14458, section 3.1).
 
     The box tower serves both assignments; one-to-one and one-to-many have class towers of their
     own, because only the former must learn to silence duplicates. The latter exists for training.
     """
+
+    name = "detect"
 
     def __init__(self, width: int, n_classes: int) -> None:
         super().__init__()
@@ -77,6 +59,10 @@ class DetectionHead(nn.Module):
             assert layer.bias is not None
             nn.init.constant_(layer.bias, -math.log((1 - _PRIOR) / _PRIOR))
 
+    @classmethod
+    def make(cls, plan: HeadPlan) -> DetectionHead | None:
+        return cls(plan.width, plan.n_classes) if plan.n_classes else None
+
     @staticmethod
     def _towers(width: int) -> nn.ModuleList:
         return nn.ModuleList(
@@ -85,7 +71,7 @@ class DetectionHead(nn.Module):
 
     @staticmethod
     def _branch(towers: nn.ModuleList, predictors: nn.ModuleList, maps: list[Tensor]) -> Tensor:
-        return _flat([p(t(m)) for t, p, m in zip(towers, predictors, maps, strict=True)])
+        return flat([p(t(m)) for t, p, m in zip(towers, predictors, maps, strict=True)])
 
     def forward(self, maps: list[Tensor], with_many: bool = False) -> DenseOutputs:
         return DenseOutputs(
@@ -94,41 +80,35 @@ class DetectionHead(nn.Module):
             self._branch(self.many_tower, self.many, maps) if with_many else None,
         )
 
+    def learn(self, shared: Shared) -> DenseOutputs:
+        dense: DenseOutputs = self(shared.maps, with_many=True)
+        return dense
 
-class PointHead(nn.Module):
-    """A small MLP on neck features gathered at chosen points: the shape of every object head."""
+    def choose(self, shared: Shared, top_k: int, with_features: bool) -> Chosen:
+        """The ``top_k`` best points (all, if there are fewer) and what detection says of them.
 
-    def __init__(self, width: int, hidden: int, out: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, out))
+        TopK runs on class-max logits, the sigmoid and everything per object on the survivors.
+        """
+        dense: DenseOutputs = self(shared.maps)
+        fine = shared.maps[0]
+        size_hw = (int(fine.shape[2]) * STRIDES[0], int(fine.shape[3]) * STRIDES[0])
+        points, strides = (t.to(fine.device) for t in anchor_points(size_hw))
+        best, labels = dense.logits_one.max(1)
+        top, index = best.topk(min(top_k, len(strides)), dim=1)
+        raw = _columns(dense.box_raw, index)
+        return Chosen(
+            decode_boxes(raw, points[index], strides[index]),
+            top.sigmoid(),
+            labels.gather(1, index).to(torch.int32),
+            _columns(flat(shared.maps), index) if with_features else None,
+        )
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Features f32 [..., width] -> [..., out]."""
-        out: Tensor = self.layers(features)
-        return out
+    def infer(self, shared: Shared, chosen: Chosen | None) -> dict[str, Tensor]:
+        assert chosen is not None
+        return {"boxes": chosen.boxes, "scores": chosen.scores, "labels": chosen.labels}
 
 
-class EmbeddingHead(PointHead):
-    """Unit-length appearance embeddings at chosen points (cf. FairMOT, arXiv 2004.01888)."""
-
-    EPSILON = 1e-4  # survives float16
-
-    def forward(self, features: Tensor) -> Tensor:
-        raw = super().forward(features)
-        norm = raw.pow(2).sum(-1, keepdim=True).sqrt()
-        return raw / norm.clamp(min=self.EPSILON)
-
-
-class ImageHead(nn.Module):
-    """Image class logits from the deepest backbone features, pooled over the picture."""
-
-    def __init__(self, channels: int, hidden: int, n_classes: int) -> None:
-        super().__init__()
-        self.mix = conv_bn_act(channels, hidden)
-        self.drop = nn.Dropout(0.2)
-        self.classify = nn.Linear(hidden, n_classes)
-
-    def forward(self, deepest: Tensor) -> Tensor:
-        pooled = functional.adaptive_avg_pool2d(self.mix(deepest), 1).flatten(1)
-        out: Tensor = self.classify(self.drop(pooled))
-        return out
+def _columns(values: Tensor, index: Tensor) -> Tensor:
+    """Columns index i64 [N, K] of values [N, c, A], as [N, K, c]."""
+    wide = index.unsqueeze(1).expand(-1, values.shape[1], -1)
+    return values.gather(2, wide).transpose(1, 2)

@@ -1,0 +1,25 @@
+"""The shape of a network, as a training file or a checkpoint gives it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class NetworkConfig(BaseModel):
+    """The shape of a network; travels inside every checkpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str = "mobilenet_v2"
+    backbone_width: float = Field(default=1.0, gt=0)
+    weights: Path | None = Field(default=None, description="local file with backbone weights")
+    pretrained: bool = Field(default=False, description="download torchvision's weights")
+    fold_batch_norm: bool = Field(default=False, description="fold the backbone's before training")
+    frozen_stages: int = Field(default=0, ge=0, le=5)
+    neck_width: int = Field(default=64, ge=8)
+    embedding_hidden: int = Field(default=128, ge=8)
+    embedding_dim: int | None = Field(default=64, ge=4)
+    image_hidden: int = Field(default=192, ge=8)
+    top_k: int = Field(default=100, ge=1)

@@ -1,0 +1,40 @@
+"""The class of the whole picture."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgemtl.nn.blocks import conv_bn_act
+from edgemtl.nn.heads.base import Chosen, Head, HeadPlan, Shared
+
+
+class ImageHead(Head):
+    """Image class logits from the deepest backbone features, pooled over the picture."""
+
+    name = "classify"
+    uses_maps = False
+
+    def __init__(self, channels: int, hidden: int, n_classes: int) -> None:
+        super().__init__()
+        self.mix = conv_bn_act(channels, hidden)
+        self.drop = nn.Dropout(0.2)
+        self.classify = nn.Linear(hidden, n_classes)
+
+    @classmethod
+    def make(cls, plan: HeadPlan) -> ImageHead | None:
+        if not plan.n_image_classes:
+            return None
+        return cls(plan.deepest, plan.config.image_hidden, plan.n_image_classes)
+
+    def forward(self, deepest: Tensor) -> Tensor:
+        pooled = functional.adaptive_avg_pool2d(self.mix(deepest), 1).flatten(1)
+        out: Tensor = self.classify(self.drop(pooled))
+        return out
+
+    def learn(self, shared: Shared) -> Tensor:
+        logits: Tensor = self(shared.deepest)
+        return logits
+
+    def infer(self, shared: Shared, chosen: Chosen | None) -> dict[str, Tensor]:
+        return {"image_probs": self(shared.deepest).softmax(1)}

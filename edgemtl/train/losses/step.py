@@ -1,0 +1,93 @@
+"""What the losses of one step share: the batch, the outputs, and which point answers for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgemtl.nn.heads import anchor_points, decode_boxes
+from edgemtl.nn.network import TrainingOutputs
+from edgemtl.train.assign import Assignment, assign, assign_one
+from edgemtl.train.batches import Batch
+from edgemtl.train.config import LossConfig
+
+MANY = 10
+_POINTS_OF_AN_OBJECT = 3  # neighbours of the selected point may be selected next time
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The true objects of a batch, and the points that are to answer for them.
+
+    usable bool [G]: annotated for detection and no ignore region; objects: their frame i64 [U],
+    boxes_net f32 [U, 4] and labels i64 [U]; boxes f32 [B, A, 4]: what every point predicts;
+    one, many: the points of each object in the one-to-one and the one-to-many assignment.
+    """
+
+    usable: Tensor
+    objects: tuple[Tensor, Tensor, Tensor]
+    points: Tensor
+    boxes: Tensor
+    one: Assignment
+    many: Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a loss may look at; ``assigned`` is None in a network without detection."""
+
+    outputs: TrainingOutputs
+    batch: Batch
+    config: LossConfig
+    assigned: Assigned | None
+
+    def object_points(self, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Features f32 [P, width] at up to three points of each object that is ``known``.
+
+        known bool [U], one for each usable object. Also returns their owner i64 [P]. The point
+        that one-to-one selects comes first: it is the one that inference will look at.
+        """
+        found, features = self.assigned, self.outputs.features
+        assert found is not None
+        assert features is not None
+        image = torch.cat([found.one.image, found.many.image])
+        point = torch.cat([found.one.point, found.many.point])
+        owner = torch.cat([found.one.object, found.many.object])
+        quality = torch.cat([found.one.quality + 1.0, found.many.quality])
+        keep = known[owner] & (_rank_within(owner, quality) < _POINTS_OF_AN_OBJECT)
+        return features[image[keep], point[keep]].float(), owner[keep]
+
+
+def assign_objects(outputs: TrainingOutputs, batch: Batch) -> Assigned | None:
+    """Both assignments, in float32."""
+    if "detect" not in outputs.raw:
+        return None
+    size_hw = (int(batch.images.shape[2]), int(batch.images.shape[3]))
+    points, strides = (t.to(batch.images.device) for t in anchor_points(size_hw))
+    raw = outputs.dense.box_raw.float().transpose(1, 2)
+    boxes = decode_boxes(raw, points, strides)
+    usable = ~batch.ignore & batch.detect[batch.frame]
+    objects = (batch.frame[usable], batch.boxes_net[usable], batch.labels[usable])
+    assert outputs.dense.logits_many is not None
+    one, many = outputs.dense.logits_one.float(), outputs.dense.logits_many.float()
+    return Assigned(
+        usable,
+        objects,
+        points,
+        boxes,
+        assign_one(one.sigmoid(), boxes, (points, strides), objects),
+        assign(many.sigmoid(), boxes, points, objects, MANY),
+    )
+
+
+def _rank_within(owner: Tensor, value: Tensor) -> Tensor:
+    """i64 [P]: 0 for the largest value of each owner, 1 for the next..."""
+    order = torch.argsort(value, descending=True)
+    order = order[torch.argsort(owner[order], stable=True)]
+    ordered = owner[order]
+    start = torch.searchsorted(ordered, ordered)
+    rank = torch.empty_like(owner)
+    rank[order] = torch.arange(len(owner), device=owner.device) - start
+    return rank
