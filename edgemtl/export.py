@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from edgemtl.engine.slots import named_outputs
 from edgemtl.errors import ConfigError, ModelError
 from edgemtl.graph.file import OPSET, save_model
 from edgemtl.manifest import Manifest
@@ -25,7 +24,7 @@ from edgemtl.nn.checkpoint import load_network
 from edgemtl.nn.heads import STRIDES
 from edgemtl.nn.network import PIXEL_ZERO, MultiTaskNetwork
 from edgemtl.nn.session import TorchSession
-from edgemtl.records import NetOutputs
+from edgemtl.records import NetOutputs, named_outputs
 
 _PARITY_IMAGES = 4
 _SCORE_TOLERANCE = 1e-3

@@ -6,6 +6,7 @@ Box arrays name their frame: ``boxes_src`` are x1, y1, x2, y2 in source (camera)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -74,6 +75,28 @@ class RawOutputs(NetOutputs):
 
     values: F32 = field(kw_only=True)
     manifest: Manifest = field(kw_only=True)
+
+
+def named_outputs(tensors: Mapping[str, NDArray[Any]], manifest: Manifest) -> NetOutputs:
+    """Outputs of the contract by name; a model without detection has no boxes, K = 0."""
+    rows = len(next(iter(tensors.values())))
+    if manifest.adopted is not None:
+        none = np.zeros((rows, 0), np.float32)
+        return RawOutputs(
+            np.zeros((rows, 0, 4), np.float32),
+            none,
+            none.astype(np.int32),
+            values=tensors[manifest.adopted.output],
+            manifest=manifest,
+        )
+    boxes = tensors.get("boxes")
+    return NetOutputs(
+        np.zeros((rows, 0, 4), np.float32) if boxes is None else boxes,
+        tensors.get("scores", np.zeros((rows, 0), np.float32)),
+        tensors.get("labels", np.zeros((rows, 0), np.int32)),
+        tensors.get("embeddings"),
+        tensors.get("image_probs"),
+    )
 
 
 @dataclass(frozen=True, slots=True)

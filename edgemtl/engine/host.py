@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgemtl.engine.session import Slot, Ticket
-from edgemtl.engine.slots import SLOTS, SlotRing, named_outputs
+from edgemtl.engine.slots import SLOTS, SlotRing
 from edgemtl.errors import EngineError, ModelError
 from edgemtl.manifest import Manifest, TensorInfo
-from edgemtl.records import NetOutputs
+from edgemtl.records import NetOutputs, named_outputs
 
 
 def default_threads() -> int:

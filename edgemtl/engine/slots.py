@@ -1,17 +1,10 @@
-"""What the sessions share: who owns which buffer, and outputs by their contract names."""
+"""What the sessions share: who owns which buffer."""
 
 from __future__ import annotations
 
 import queue
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edgemtl.engine.session import Session, Slot
-from edgemtl.manifest import Manifest
-from edgemtl.records import NetOutputs, RawOutputs
 
 SLOTS = 2
 
@@ -34,28 +27,6 @@ class SlotRing:
 
     def release(self, slot: Slot) -> None:
         self._free.put(int(slot))
-
-
-def named_outputs(tensors: Mapping[str, NDArray[Any]], manifest: Manifest) -> NetOutputs:
-    """Outputs of the contract by name; a model without detection has no boxes, K = 0."""
-    rows = len(next(iter(tensors.values())))
-    if manifest.adopted is not None:
-        none = np.zeros((rows, 0), np.float32)
-        return RawOutputs(
-            np.zeros((rows, 0, 4), np.float32),
-            none,
-            none.astype(np.int32),
-            values=tensors[manifest.adopted.output],
-            manifest=manifest,
-        )
-    boxes = tensors.get("boxes")
-    return NetOutputs(
-        np.zeros((rows, 0, 4), np.float32) if boxes is None else boxes,
-        tensors.get("scores", np.zeros((rows, 0), np.float32)),
-        tensors.get("labels", np.zeros((rows, 0), np.int32)),
-        tensors.get("embeddings"),
-        tensors.get("image_probs"),
-    )
 
 
 def give_back(session: Session, slot: Slot) -> None:

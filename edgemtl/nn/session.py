@@ -9,10 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from edgemtl.engine.session import Slot, Ticket
-from edgemtl.engine.slots import named_outputs
 from edgemtl.manifest import Manifest
 from edgemtl.nn.network import PIXEL_ZERO, MultiTaskNetwork
-from edgemtl.records import NetOutputs
+from edgemtl.records import NetOutputs, named_outputs
 
 
 class TorchSession:

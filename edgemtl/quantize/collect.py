@@ -10,14 +10,13 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgemtl.engine.slots import named_outputs
 from edgemtl.errors import CalibrationError
 from edgemtl.evaluate.agreement import SCORE_SLACK
 from edgemtl.graph.qdq import corrected_inputs, quantisable_tensors
 from edgemtl.manifest import Manifest
 from edgemtl.ops import select
 from edgemtl.quantize.observe import ChannelMean, Observer
-from edgemtl.records import NetOutputs, RawOutputs
+from edgemtl.records import NetOutputs, RawOutputs, named_outputs
 
 
 def open_onnx(
