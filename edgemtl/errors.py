@@ -57,10 +57,13 @@ class OutputError(EdgeMTLError):
 
 
 class MissingExtraError(EdgeMTLError):
-    """An optional package is absent; the hint is the line that installs it."""
+    """An optional package is absent; the hint is the line that installs it.
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
+    ``extra`` None: no extra of edgemtl brings the package, it is installed by its own name.
+    """
+
+    def __init__(self, package: str, extra: str | None, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package '{package}', which is not installed",
-            f'pip install "edgemtl[{extra}]"',
+            f"pip install {package}" if extra is None else f'pip install "edgemtl[{extra}]"',
         )

@@ -75,11 +75,22 @@ def train(
     require("torch", "train", "training")
     from edgemtl.train.config import load_train_config
     from edgemtl.train.loop import run_training
+    from edgemtl.train.runlog import best_judgement, read_rows
+    from edgemtl.train.summary import best_line, best_table
 
     folder = out or Path("runs") / config.stem
     best = run_training(load_train_config(config), out=folder, resume=resume, data_root=data_root)
-    text = f"best checkpoint: {best}\nnext: edgemtl export {best} --out {config.stem}.onnx"
-    finish({"checkpoint": best, "folder": folder}, text, as_json)
+    rows = read_rows(folder)
+    scores = best_table(rows)
+    text = "\n".join(
+        [
+            f"{table(scores[1:], scores[0])}\n" if scores else "",
+            best_line(rows),
+            f"best checkpoint: {best}",
+            f"next: edgemtl export {best} --out {config.stem}.onnx",
+        ]
+    )
+    finish({"checkpoint": best, "folder": folder, "best": best_judgement(rows)}, text, as_json)
 
 
 def evaluate(

@@ -10,12 +10,13 @@ from typing import IO, Any
 
 import cv2
 
+from edgemtl.drawing import name_of
 from edgemtl.errors import OutputError
 from edgemtl.files import atomic_path
 from edgemtl.manifest import Manifest
 from edgemtl.records import Frame, FrameResult
 from edgemtl.runtime.capture import muted
-from edgemtl.runtime.overlay import draw, name_of
+from edgemtl.runtime.overlay import draw
 from edgemtl.track_file import mot_lines
 
 _CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG"}

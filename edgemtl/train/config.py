@@ -74,10 +74,16 @@ class LossConfig(_Section):
 
 
 class ValidateConfig(_Section):
-    """When and on how much the model is judged; the best by `metric` is kept."""
+    """When and on how much the model is judged; the best by the combined score is kept."""
 
     every: int = Field(default=5000, ge=1, description="pictures between two judgements")
     limit: int | None = Field(default=None, ge=1, description="pictures per data set")
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="stop after this many judgements without a better score; the rate's cosine is "
+        "laid out for all of `images` all the same",
+    )
 
 
 class TrainConfig(_Section):
@@ -93,6 +99,9 @@ class TrainConfig(_Section):
     threads: int | None = Field(default=None, ge=1)
     cache_mb: int = Field(default=2000, ge=0, description="decoded pictures kept in memory")
     min_score: float = Field(default=0.3, ge=0, le=1, description="the runtime's default")
+    tensorboard: bool = Field(
+        default=False, description="log for TensorBoard too (pip install tensorboard)"
+    )
     weights_licence: str = "Apache-2.0"
     sources: tuple[DataSource, ...] = Field(default=(), description="data and licences")
     network: NetworkConfig = NetworkConfig()

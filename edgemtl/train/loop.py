@@ -18,14 +18,17 @@ from edgemtl.errors import ConfigError, OutputError
 from edgemtl.manifest import InputSpec, Manifest
 from edgemtl.nn.checkpoint import save_checkpoint
 from edgemtl.nn.network import MultiTaskNetwork, network_of
+from edgemtl.nn.session import TorchSession
 from edgemtl.progress import track
 from edgemtl.train.average import WeightAverage
 from edgemtl.train.balance import make_balance
 from edgemtl.train.batches import Batch, BatchMaker, prefetch
 from edgemtl.train.config import OptimiserConfig, TrainConfig
+from edgemtl.train.curves import draw_curves
 from edgemtl.train.judge import judge
 from edgemtl.train.losses import compute_losses
 from edgemtl.train.runlog import RunLog
+from edgemtl.train.sheet import draw_predictions
 from edgemtl.train.state import (
     BEST_KEY,
     CONFIG_KEY,
@@ -34,6 +37,7 @@ from edgemtl.train.state import (
     load_state,
     save_state,
 )
+from edgemtl.train.summary import stops
 
 _FINAL_RATE = 0.01
 
@@ -43,9 +47,10 @@ def run_training(
 ) -> Path:
     """Train and return the best checkpoint, ``out/best.safetensors``.
 
-    ``out`` also gets ``last.safetensors`` (everything needed to go on) and the log (see
-    :mod:`edgemtl.train.runlog`). Ctrl-C saves ``last.safetensors`` and raises KeyboardInterrupt.
-    Raises ConfigError, DataError and OutputError before the first step where that is possible.
+    ``out`` also gets ``last.safetensors`` (everything needed to go on), the log (see
+    :mod:`edgemtl.train.runlog`), ``curves.png`` and ``predictions.png``. Ctrl-C saves
+    ``last.safetensors`` and raises KeyboardInterrupt. Raises ConfigError, DataError and OutputError
+    before the first step where that is possible.
     """
     if (out / "last.safetensors").exists() and not resume:
         raise OutputError(
@@ -140,7 +145,9 @@ class _Run:
         self.maker = BatchMaker(mix.sets, config)
         self.steps = max(1, config.images // config.batch)
         self.step, self.best = 0, -1.0
-        self.log = RunLog(out, config.batch, losses=self.manifest.tasks)
+        self.log = RunLog(
+            out, config.batch, losses=self.manifest.tasks, tensorboard=config.tensorboard
+        )
 
     def restore(self) -> None:
         header = load_state(
@@ -155,17 +162,23 @@ class _Run:
         try:
             if self._judgement_due():  # stopped in the midst of it
                 self._judge(check)
+            if stops(self.log, self.step, self.config.validate_.patience):
+                return
             self.network.train()
             self.log.run_clock()
             for batch in shown:
                 self._step(batch.to(self.device))
                 if self._judgement_due():
                     self._judge(check)
+                    if stops(self.log, self.step, self.config.validate_.patience):
+                        break
         except KeyboardInterrupt:
             self.save()
             raise
         finally:
+            shown.close()  # type: ignore[attr-defined]
             batches.close()  # type: ignore[attr-defined]
+            self.log.close()
 
     def _judgement_due(self) -> bool:
         every = max(1, self.config.validate_.every // self.config.batch)
@@ -212,6 +225,9 @@ class _Run:
             self.best = verdict.score
         self.log.add(self.step, {"score": verdict.score, "scores": verdict.parts})
         self.save()
+        draw_curves(self.out / "curves.png", self.config.name, self.log.rows)
+        session = TorchSession(self.average.network, self.manifest)
+        draw_predictions(self.out / "predictions.png", lambda _: session, check.sets)
         self.network.train()
         self.log.run_clock()
 

@@ -1,4 +1,4 @@
-"""What a run says of itself while it goes on: ``log.jsonl``, and the same rows as ``log.csv``.
+"""What a run says of itself while it goes on: ``log.jsonl``, ``log.csv``, and TensorBoard's files.
 
 Every LOG_EVERY steps there is a row of means, at every judgement a row of scores. A resumed run
 takes the rows up to its step back from the file, so that none is there twice or out of order.
@@ -17,6 +17,7 @@ from typing import Any
 
 from edgemtl.errors import OutputError
 from edgemtl.files import write_text
+from edgemtl.train.board import Board
 
 LOG_EVERY = 50
 LOG_FILE, TABLE_FILE = "log.jsonl", "log.csv"
@@ -34,7 +35,8 @@ class RunLog:
     whose gradient was not finite, and ``loss`` by task, means of the steps since the last row;
     ``weight`` by task in the last step, where the balance learns it (not in the table). A row of a
     judgement: ``step``, ``images``, ``time_s``, ``score`` and ``scores`` by data set.
-    Not-finite values are left out of means. The table calls the losses ``loss.<task>``.
+    Not-finite values are left out of means. The table calls the losses ``loss.<task>``. Rows of
+    other facts (why a run stopped) are in ``log.jsonl`` alone.
     """
 
     def __init__(
@@ -44,10 +46,13 @@ class RunLog:
         *,
         losses: Sequence[str] = (),
         scores: Sequence[str] = (),
+        tensorboard: bool = False,
     ) -> None:
         """``losses`` and ``scores``: the names to expect, so that the table has them from the
         start; others get a column when they turn up."""
         self.out, self.rows = out, list[Row]()
+        self._tensorboard = tensorboard
+        self._board: Board | None = None
         self._images = images_per_step
         self._losses, self._scores = list(losses), list(scores)
         self._sums: dict[str, list[float]] = {}
@@ -59,7 +64,7 @@ class RunLog:
         """Start the files; with ``step`` > 0 go on with their rows up to there.
 
         ``state`` is what :meth:`state` gave at that step. Raises OutputError if the files cannot
-        be written.
+        be written, and MissingExtraError if TensorBoard is wanted and absent.
         """
         if step and self.out is not None:
             self.rows = [row for row in read_rows(self.out) if row["step"] <= step]
@@ -73,6 +78,13 @@ class RunLog:
             lines = "".join(json.dumps(row) + "\n" for row in self.rows)
             write_text(self.out / LOG_FILE, lines)
             self._write_table()
+            if self._tensorboard:
+                self._board = Board(self.out, step)
+
+    def close(self) -> None:
+        """No rows come any more."""
+        if self._board is not None:
+            self._board.close()
 
     def state(self) -> str:
         """What :meth:`begin` needs to go on, as JSON."""
@@ -132,9 +144,11 @@ class RunLog:
         if self.out is None:
             return
         self._append(LOG_FILE, json.dumps(row) + "\n")
+        if self._board is not None:
+            self._board.add(row)
         if grown:
             self._write_table()
-        else:
+        elif _tabled(row):
             self._append(TABLE_FILE, _csv([self._cells(row)]))
 
     def shown(self) -> str:
@@ -161,7 +175,9 @@ class RunLog:
     def _write_table(self) -> None:
         assert self.out is not None
         head = [*_FIRST, *(f"loss.{name}" for name in self._losses), "score", *self._scores]
-        write_text(self.out / TABLE_FILE, _csv([head, *map(self._cells, self.rows)]))
+        write_text(
+            self.out / TABLE_FILE, _csv([head, *map(self._cells, filter(_tabled, self.rows))])
+        )
 
     def _append(self, name: str, text: str) -> None:
         assert self.out is not None
@@ -195,6 +211,10 @@ def read_rows(out: Path) -> list[Row]:
 def best_judgement(rows: Sequence[Row]) -> Row | None:
     """The row of the judgement whose checkpoint was kept: the first of the highest score."""
     return max((row for row in rows if "score" in row), key=lambda r: r["score"], default=None)
+
+
+def _tabled(row: Row) -> bool:
+    return "loss" in row or "score" in row
 
 
 def _short(value: float) -> float:

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
+from edgemtl.drawing import colour_of, name_of
 from edgemtl.manifest import InputSpec, Manifest
 from edgemtl.records import Detections, Frame, FrameResult, Scene, Tracks
-from edgemtl.runtime.overlay import colour_of, draw, name_of
+from edgemtl.runtime.overlay import draw
 
 GREY = (170, 170, 170)
 MANIFEST = Manifest(

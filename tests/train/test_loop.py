@@ -17,7 +17,7 @@ from edgemtl.errors import ConfigError, OutputError  # noqa: E402
 from edgemtl.nn.checkpoint import load_network, read_checkpoint  # noqa: E402
 from edgemtl.train import loop  # noqa: E402
 from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
-from edgemtl.train.judge import judge  # noqa: E402
+from edgemtl.train.judge import Verdict, judge  # noqa: E402
 from edgemtl.train.loop import rate_at, run_training  # noqa: E402
 from edgemtl.train.runlog import read_rows  # noqa: E402
 
@@ -52,7 +52,8 @@ def shapes(monkeypatch: pytest.MonkeyPatch) -> DataMix:
 def test_a_run_learns_every_task_and_leaves_its_files(tmp_path: Path, shapes: DataMix) -> None:
     best = run_training(config(90, validate={"every": 180}), out=tmp_path / "run")
     assert {p.name for p in best.parent.iterdir()} == {
-        "best.safetensors", "last.safetensors", "log.csv", "log.jsonl",
+        "best.safetensors", "curves.png", "last.safetensors", "log.csv", "log.jsonl",
+        "predictions.png",
     }  # fmt: skip
     network, manifest = load_network(best)
     assert manifest.tasks == ("detect", "classify", "embed")
@@ -112,6 +113,28 @@ def test_a_judgement_that_was_interrupted_is_made_up_for(
     run_training(config(4), out=tmp_path, resume=True)
     assert (tmp_path / "best.safetensors").is_file()
     assert [row["step"] for row in read_rows(tmp_path) if "score" in row] == [2, 4]
+
+
+def test_a_run_stops_where_nothing_gets_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = iter([0.2, 0.3, 0.1, 0.3, 0.2])
+    monkeypatch.setattr(loop, "judge", lambda *_: Verdict(next(scores), {"shapes.map50": 0.5}))
+    patient = config(20, validate={"every": 8, "patience": 2})
+    best = run_training(patient, out=tmp_path)
+    rows = read_rows(tmp_path)
+    assert [row["step"] for row in rows if "score" in row] == [2, 4, 6, 8]
+    assert rows[-1]["stopped"] in capsys.readouterr().err
+    _, header = read_checkpoint(tmp_path / "last.safetensors")
+    assert header["edgemtl.step"] == "8"
+    kept = best.read_bytes()
+    run_training(patient, out=tmp_path, resume=True)  # its patience is at an end still
+    assert read_rows(tmp_path) == rows
+    more = config(20, validate={"every": 8, "patience": 3})
+    assert "stopped after" in capsys.readouterr().err
+    run_training(more, out=tmp_path, resume=True)
+    assert [row["step"] for row in read_rows(tmp_path) if "score" in row] == [2, 4, 6, 8, 10]
+    assert best.read_bytes() == kept
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
