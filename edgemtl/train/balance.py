@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from edgemtl.errors import MissingExtraError
+from edgemtl.errors import ConfigError, MissingExtraError
 from edgemtl.nn.network import MultiTaskNetwork
 from edgemtl.train.config import LossConfig
 from edgemtl.train.losses import Losses

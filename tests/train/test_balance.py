@@ -74,7 +74,7 @@ def test_a_step_fills_every_gradient(kind: str) -> None:
 def test_upgrad_aggregates_the_trunk_and_leaves_the_heads_alone() -> None:
     network, losses = case()
     # a task that wants the contrary of another, in part
-    losses = Losses(losses.detect, losses.classify - 0.5 * losses.detect, losses.embed)
+    losses["classify"] = losses["classify"] - 0.5 * losses["detect"]
     rows = [gradients(network, WEIGHTS[name] * value) for name, value in losses.items()]
     assert len(rows) == 3
     make_balance(LossConfig(balance="upgrad"), network).backward(losses)
@@ -94,8 +94,8 @@ def test_upgrad_aggregates_the_trunk_and_leaves_the_heads_alone() -> None:
 
 def test_one_task_needs_no_aggregation() -> None:
     network, losses = case()
-    alone = Losses(losses.detect, None, None)
-    wanted = gradients(network, alone.detect)
+    alone = {"detect": losses["detect"]}
+    wanted = gradients(network, alone["detect"])
     make_balance(LossConfig(balance="upgrad"), network).backward(alone)
     for name, parameter in network.named_parameters():
         if parameter.grad is not None:
@@ -105,7 +105,7 @@ def test_one_task_needs_no_aggregation() -> None:
 @pytest.mark.parametrize("kind", ["upgrad", "aligned_mtl", "mgda"])
 def test_a_bad_batch_gives_a_bad_gradient_and_no_error(kind: str) -> None:
     network, losses = case()
-    bad = Losses(losses.detect * float("nan"), losses.classify, losses.embed)
+    bad = {**losses, "detect": losses["detect"] * float("nan")}
     make_balance(LossConfig(balance=kind), network).backward(bad)
     trunk = [p.grad for n, p in network.named_parameters() if is_shared(n)]
     assert not all(bool(torch.isfinite(g).all()) for g in trunk)
