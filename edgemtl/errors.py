@@ -8,6 +8,7 @@
     ├── EngineError         a session or an engine that cannot be made or run
     ├── CalibrationError    ranges that cannot be measured or applied
     ├── OutputError         a result that cannot be written
+    ├── ProcessError        one of several processes of a run is gone
     └── MissingExtraError   an optional package is absent; the hint is its install line
 
 Wrong arguments from Python code raise the built-in ``TypeError`` and ``ValueError``.
@@ -54,6 +55,10 @@ class CalibrationError(EdgeMTLError):
 
 class OutputError(EdgeMTLError):
     """A result that cannot be written."""
+
+
+class ProcessError(EdgeMTLError):
+    """One of several processes of a run is gone, so the others cannot go on."""
 
 
 class MissingExtraError(EdgeMTLError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -71,6 +72,7 @@ def train(
     \b
     Example:
       edgemtl train street.toml --out runs/street
+      torchrun --nproc-per-node 4 -m edgemtl train street.toml --out runs/street
     """
     require("torch", "train", "training")
     from edgemtl.train.config import load_train_config
@@ -80,6 +82,8 @@ def train(
 
     folder = out or Path("runs") / config.stem
     best = run_training(load_train_config(config), out=folder, resume=resume, data_root=data_root)
+    if int(os.environ.get("RANK", "0")) > 0:
+        return  # of several processes, the first one speaks
     rows = read_rows(folder)
     scores = best_table(rows)
     text = "\n".join(

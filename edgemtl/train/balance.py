@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgemtl.errors import ConfigError, MissingExtraError
 from edgemtl.nn.network import MultiTaskNetwork
 from edgemtl.train.config import LossConfig
+from edgemtl.train.distributed import add_gradients, add_up
 from edgemtl.train.losses import Losses
 from edgemtl.train.projector import ExactProjector
+
+Scale = Callable[[Tensor], Tensor]
+
+
+def unscaled(loss: Tensor) -> Tensor:
+    """The scale of full precision."""
+    return loss
 
 
 class Balance(Protocol):
     """Sets ``.grad`` of all trainable parameters. ``parameters`` are its own, to be trained too.
 
     ``weights``: what each task counts in the step at present, for the log; empty if that is fixed.
+    ``scale`` multiplies what is differentiated, so that gradients in float16 do not vanish. Of
+    several processes, each gets the gradient of all.
     """
 
-    def backward(self, losses: Losses) -> None: ...
+    def backward(self, losses: Losses, scale: Scale = unscaled) -> None: ...
 
     def parameters(self) -> list[nn.Parameter]: ...
 
@@ -31,9 +42,9 @@ def make_balance(config: LossConfig, network: MultiTaskNetwork) -> Balance:
     """The balance that the config names."""
     weights = loss_weights(config, network)
     if config.balance == "uncertainty":
-        return Uncertainty(weights)
+        return Uncertainty(weights, network)
     if config.balance == "fixed":
-        return Fixed(weights)
+        return Fixed(weights, network)
     return Jacobian(config.balance, weights, network)
 
 
@@ -57,13 +68,15 @@ def loss_weights(config: LossConfig, network: MultiTaskNetwork) -> dict[str, flo
 class Fixed:
     """A weighted sum."""
 
-    def __init__(self, weights: dict[str, float]) -> None:
-        self._weights = weights
+    def __init__(self, weights: dict[str, float], network: nn.Module) -> None:
+        self._weights, self._network = weights, network
 
-    def backward(self, losses: Losses) -> None:
+    def backward(self, losses: Losses, scale: Scale = unscaled) -> None:
         named = losses.items()
         if named:
-            torch.stack([self._weights[name] * value for name, value in named]).sum().backward()
+            terms = [self._weights[name] * value for name, value in named]
+            scale(torch.stack(terms).sum()).backward()
+            add_gradients(self._network.parameters())
 
     def parameters(self) -> list[nn.Parameter]:
         return []
@@ -75,17 +88,19 @@ class Fixed:
 class Uncertainty:
     """Learned homoscedastic uncertainty (arXiv 1705.07115, eq. 10): sum of w (exp(-s) L + s)."""
 
-    def __init__(self, weights: dict[str, float]) -> None:
-        self._weights = weights
+    def __init__(self, weights: dict[str, float], network: nn.Module) -> None:
+        self._weights, self._network = weights, network
         self._log_variance = {name: nn.Parameter(torch.zeros(())) for name in weights}
 
-    def backward(self, losses: Losses) -> None:
+    def backward(self, losses: Losses, scale: Scale = unscaled) -> None:
         terms = []
         for name, value in losses.items():
             s = self._log_variance[name]
             terms.append(self._weights[name] * ((-s).exp() * value + s))
         if terms:
-            torch.stack(terms).sum().backward()
+            scale(torch.stack(terms).sum()).backward()
+            # its own are the same everywhere already: losses have the value of all processes
+            add_gradients(self._network.parameters())
 
     def parameters(self) -> list[nn.Parameter]:
         return list(self._log_variance.values())
@@ -105,7 +120,7 @@ class Jacobian:
     """
 
     def __init__(self, kind: str, weights: dict[str, float], network: MultiTaskNetwork) -> None:
-        self._weights = weights
+        self._weights, self._fixed = weights, Fixed(weights, network)
         self._aggregator = _aggregator(kind)
         shared = {id(p) for part in network.shared for p in part.parameters()}
         trained = [p for p in network.parameters() if p.requires_grad]
@@ -113,16 +128,19 @@ class Jacobian:
         self._own = [p for p in trained if id(p) not in shared]
         self._last: dict[str, float] = {}
 
-    def backward(self, losses: Losses) -> None:
+    def backward(self, losses: Losses, scale: Scale = unscaled) -> None:
         from torchjd.autojac import backward, jac_to_grad
 
         named = losses.items()
         if len(named) < 2 or not self._shared:
-            Fixed(self._weights).backward(losses)
+            self._fixed.backward(losses, scale)
             return
-        stacked = torch.stack([self._weights[name] * value for name, value in named])
+        stacked = scale(torch.stack([self._weights[name] * value for name, value in named]))
         stacked.sum().backward(inputs=self._own, retain_graph=True)
+        add_gradients(self._own)
         backward(stacked, inputs=self._shared, parallel_chunk_size=1)
+        # aggregators are not linear: the rows of all processes come first
+        add_up([p.jac for p in self._shared])  # type: ignore[attr-defined]
         if self._usable():
             weights = jac_to_grad(self._shared, self._aggregator)
             if weights is not None:  # newer releases of torchjd tell them

@@ -66,10 +66,23 @@ class PictureCache:
         return found
 
 
-class BatchMaker:
-    """Draws and augments batches. The n-th batch depends on the seed and n alone (resumable)."""
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """One place of a batch: a picture of a data set, or the four of a mosaic."""
 
-    def __init__(self, sets: Sequence[DataSet], config: TrainConfig) -> None:
+    which: int
+    pictures: tuple[int, ...]
+
+
+class BatchMaker:
+    """Draws and augments batches. The n-th batch depends on the seed and n alone (resumable).
+
+    ``share`` (number, count): of several processes, each makes its part of the very same batch.
+    """
+
+    def __init__(
+        self, sets: Sequence[DataSet], config: TrainConfig, share: tuple[int, int] = (0, 1)
+    ) -> None:
         if not any(len(s) for s in sets):
             raise DataError("train: the data sets hold no pictures")
         self.sets = [s for s in sets if len(s) and s.weight > 0]
@@ -77,31 +90,47 @@ class BatchMaker:
         self._cache = PictureCache(config.cache_mb * 2**20)
         grouped = ["embed" in s.tasks and bool(s.sequences) for s in self.sets]
         self._units = [config.group if g else 1 for g in grouped]
-        share = np.array([s.weight / u for s, u in zip(self.sets, self._units, strict=True)])
-        self._share = share / share.sum()
+        often = np.array([s.weight / u for s, u in zip(self.sets, self._units, strict=True)])
+        self._share = often / often.sum()
         self._mosaics = config.augment.mosaic_until * (config.images // config.batch)
+        size = config.batch // share[1]
+        self._mine = range(share[0] * size, (share[0] + 1) * size)
 
     def batch(self, number: int) -> Batch:
-        """Batch ``number``, from 0."""
-        rng = np.random.default_rng((self._config.seed, number))
-        samples: list[tuple[int, Sample]] = []
-        while len(samples) < self._config.batch:
-            which = int(rng.choice(len(self.sets), p=self._share))
-            room = self._config.batch - len(samples)
-            size = min(self._units[which], room)
-            samples += [(which, s) for s in self._unit(which, size, rng, number < self._mosaics)]
+        """Batch ``number``, from 0; of several processes, the share of this one."""
+        draws = self._plan(number)
+        samples = []
+        for place in self._mine:
+            # each place has its own randomness: the others need not be made to know it
+            rng = np.random.default_rng((self._config.seed, number, place))
+            samples.append((draws[place].which, self._sample(draws[place], rng)))
         return self._collate(samples)
 
-    def _unit(self, which: int, size: int, rng: np.random.Generator, mosaics: bool) -> list[Sample]:
+    def _plan(self, number: int) -> list[_Draw]:
+        """Which pictures batch ``number`` shows: the same in every process."""
+        rng = np.random.default_rng((self._config.seed, number))
+        draws: list[_Draw] = []
+        while len(draws) < self._config.batch:
+            which = int(rng.choice(len(self.sets), p=self._share))
+            size = min(self._units[which], self._config.batch - len(draws))
+            draws += self._unit(which, size, rng, number < self._mosaics)
+        return draws
+
+    def _unit(self, which: int, size: int, rng: np.random.Generator, mosaics: bool) -> list[_Draw]:
         data = self.sets[which]
         if self._units[which] > 1:
-            return [self._view(data, i, rng) for i in self._group(data, size, rng)]
+            return [_Draw(which, (i,)) for i in self._group(data, size, rng)]
         part = self._config.augment.mosaic if mosaics else 0.0
-        if not data.sequences and rng.random() < part and len(data) >= 4:
-            chosen = rng.integers(0, len(data), 4)
-            pictures = [self._picture(data, int(i)) for i in chosen]
-            return [mosaic(pictures, self._config.size_hw, self._config.augment, rng)]
-        return [self._view(data, int(rng.integers(len(data))), rng)]
+        tiled = not data.sequences and rng.random() < part and len(data) >= 4
+        chosen = rng.integers(0, len(data), 4 if tiled else 1)
+        return [_Draw(which, tuple(int(i) for i in chosen))]
+
+    def _sample(self, draw: _Draw, rng: np.random.Generator) -> Sample:
+        config, data = self._config, self.sets[draw.which]
+        pictures = [self._picture(data, index) for index in draw.pictures]
+        if len(pictures) > 1:
+            return mosaic(pictures, config.size_hw, config.augment, rng)
+        return augment(*pictures[0], config.size_hw, config.augment, rng)
 
     def _group(self, data: DataSet, size: int, rng: np.random.Generator) -> list[int]:
         lengths = np.array([s.stop - s.start for s in data.sequences], np.float64)
@@ -112,10 +141,6 @@ class BatchMaker:
 
     def _picture(self, data: DataSet, index: int) -> tuple[U8, Truth]:
         return self._cache.get(data, index), data.truth(index)
-
-    def _view(self, data: DataSet, index: int, rng: np.random.Generator) -> Sample:
-        image, truth = self._picture(data, index)
-        return augment(image, truth, self._config.size_hw, self._config.augment, rng)
 
     def _collate(self, samples: list[tuple[int, Sample]]) -> Batch:
         sets = [self.sets[which] for which, _ in samples]

@@ -55,7 +55,13 @@ class OptimiserConfig(_Section):
     warmup: float = Field(default=0.03, ge=0, lt=1, description="part of the run")
     clip_norm: float = Field(default=100.0, gt=0)
     average: float = Field(default=0.998, ge=0, lt=1, description="EMA of the weights, per step")
-    amp: Literal["off", "bf16"] = "off"
+    amp: Literal["off", "bf16", "fp16"] = Field(
+        default="off", description="reduced precision of the forward pass; fp16 needs a GPU"
+    )
+    batch_norm: Literal["batch", "frozen"] = Field(
+        default="batch",
+        description="statistics of the batch (of several processes, each its share), or as loaded",
+    )
 
 
 class LossConfig(_Section):
@@ -93,11 +99,11 @@ class TrainConfig(_Section):
     data: Path
     size_hw: tuple[int, int]
     images: int = Field(ge=1, description="pictures seen in all")
-    batch: int = Field(default=8, ge=1)
+    batch: int = Field(default=8, ge=1, description="pictures of a step, over all processes")
     group: int = Field(default=4, ge=2, description="frames of one sequence that come together")
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
-    cache_mb: int = Field(default=2000, ge=0, description="decoded pictures kept in memory")
+    cache_mb: int = Field(default=2000, ge=0, description="decoded pictures kept, by each process")
     min_score: float = Field(default=0.3, ge=0, le=1, description="the runtime's default")
     tensorboard: bool = Field(
         default=False, description="log for TensorBoard too (pip install tensorboard)"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import json
 import sys
-from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from torch import nn
 
 from edgemtl import __version__
 from edgemtl.data.config import DataMix, load_data
-from edgemtl.errors import ConfigError, OutputError
 from edgemtl.manifest import InputSpec, Manifest
 from edgemtl.nn.checkpoint import save_checkpoint
 from edgemtl.nn.network import MultiTaskNetwork, network_of
@@ -23,23 +21,36 @@ from edgemtl.progress import track
 from edgemtl.train.average import WeightAverage
 from edgemtl.train.balance import make_balance
 from edgemtl.train.batches import Batch, BatchMaker, prefetch
-from edgemtl.train.config import OptimiserConfig, TrainConfig
+from edgemtl.train.config import TrainConfig
 from edgemtl.train.curves import draw_curves
+from edgemtl.train.distributed import (
+    anywhere,
+    check_alike,
+    device,
+    from_first,
+    is_first,
+    joined,
+    share_of,
+    share_statistics,
+    spread,
+)
+from edgemtl.train.interrupt import Interrupts
 from edgemtl.train.judge import judge
 from edgemtl.train.losses import compute_losses
+from edgemtl.train.optimiser import make_optimiser, make_scaler, rate_at
 from edgemtl.train.runlog import RunLog
 from edgemtl.train.sheet import draw_predictions
 from edgemtl.train.state import (
     BEST_KEY,
     CONFIG_KEY,
     LOG_KEY,
+    SCALER_KEY,
     STEP_KEY,
     load_state,
+    prepare_folder,
     save_state,
 )
 from edgemtl.train.summary import stops
-
-_FINAL_RATE = 0.01
 
 
 def run_training(
@@ -49,31 +60,29 @@ def run_training(
 
     ``out`` also gets ``last.safetensors`` (everything needed to go on), the log (see
     :mod:`edgemtl.train.runlog`), ``curves.png`` and ``predictions.png``. Ctrl-C saves
-    ``last.safetensors`` and raises KeyboardInterrupt. Raises ConfigError, DataError and OutputError
-    before the first step where that is possible.
+    ``last.safetensors`` and raises KeyboardInterrupt. Under ``torchrun`` this is one of several
+    processes, of which only the first one writes and judges. Raises ConfigError, DataError and
+    OutputError before the first step where that is possible.
     """
-    if (out / "last.safetensors").exists() and not resume:
-        raise OutputError(
-            f"out: '{out}' holds a run already", "go on with --resume, or name another folder"
-        )
-    if resume and not (out / "last.safetensors").exists():
-        raise ConfigError(f"resume: no '{out / 'last.safetensors'}'", "start without --resume")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"out: cannot make '{out}': {error.strerror}") from error
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    mix = load_data(config.data, "train", data_root)
-    check = load_data(config.data, "val", data_root)
-    for problem in (*mix.problems, *check.problems):
-        print(f"data: {problem}", file=sys.stderr)
-    run = _Run(config, mix, out)
-    if resume:
-        run.restore()
-    else:
-        run.log.begin()
-    run.train(check)
+    with joined():
+        share_of(config.batch)
+        if is_first():
+            prepare_folder(out, resume)
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        mix = load_data(config.data, "train", data_root)
+        check = load_data(config.data, "val", data_root) if is_first() else None
+        for problem in (*mix.problems, *check.problems) if check is not None else ():
+            print(f"data: {problem}", file=sys.stderr)
+        same = config.model_dump_json(exclude={"data": True, "network": {"weights"}})
+        check_alike("config", same)
+        check_alike("data", [(data.name, len(data)) for data in mix.sets])
+        run = _Run(config, mix, out)
+        if resume:
+            run.restore()
+        else:
+            run.log.begin()
+        run.train(check)
     return out / "best.safetensors"
 
 
@@ -95,95 +104,92 @@ def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
     )
 
 
-def rate_at(step: int, steps: int, config: OptimiserConfig) -> float:
-    """Learning rate, as a part of the full one: linear warm-up, then a cosine."""
-    warmup = max(1, int(config.warmup * steps))
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return _FINAL_RATE + (1 - _FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def make_optimiser(
-    network: MultiTaskNetwork, extra: list[nn.Parameter], config: OptimiserConfig
-) -> torch.optim.Optimizer:
-    """AdamW; the backbone learns slower, and vectors (biases, norms) are not decayed."""
-    backbone = {id(p) for p in network.backbone.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
-    for parameter in network.parameters():
-        if parameter.requires_grad:
-            groups[id(parameter) in backbone, parameter.ndim > 1].append(parameter)
-    if extra:
-        groups[False, False] += extra
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "rate": config.rate * (config.backbone_rate if slow else 1.0),
-                "weight_decay": config.weight_decay if decayed else 0.0,
-            }
-            for (slow, decayed), parameters in groups.items()
-        ],
-        lr=config.rate,
-    )
-
-
 class _Run:
     def __init__(self, config: TrainConfig, mix: DataMix, out: Path) -> None:
         torch.manual_seed(config.seed)
         self.config, self.out = config, out
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device()
+        self.scaler = make_scaler(config.optimiser, self.device)
         self.manifest = build_manifest(config, mix)
         width = self.manifest.embedding_dim
         shape = config.network.model_copy(update={"embedding_dim": width})
         network: Any = network_of(shape, self.manifest)
         self.network: MultiTaskNetwork = network.to(self.device, memory_format=torch.channels_last)
+        spread(self.network)
         self.average = WeightAverage(self.network, config.optimiser.average)
         self.balance = make_balance(config.loss, self.network)
         extra = self.balance.parameters()
         self.optimiser = make_optimiser(self.network, extra, config.optimiser)
-        self.maker = BatchMaker(mix.sets, config)
+        self.maker = BatchMaker(mix.sets, config, share_of(config.batch))
         self.steps = max(1, config.images // config.batch)
         self.step, self.best = 0, -1.0
         self.log = RunLog(
-            out, config.batch, losses=self.manifest.tasks, tensorboard=config.tensorboard
+            out if is_first() else None,
+            config.batch,
+            losses=self.manifest.tasks,
+            tensorboard=config.tensorboard and is_first(),
         )
+        self.interrupts = Interrupts()
 
     def restore(self) -> None:
         header = load_state(
             self.out / "last.safetensors", self.network, self.average.network, self.optimiser
         )
         self.step, self.best = int(header[STEP_KEY]), float(header[BEST_KEY])
+        if self.scaler.is_enabled() and SCALER_KEY in header:
+            self.scaler.load_state_dict(json.loads(header[SCALER_KEY]))
         self.log.begin(self.step, header.get(LOG_KEY))
 
-    def train(self, check: DataMix) -> None:
-        batches = prefetch(self.maker, self.step, self.steps)
-        shown = track(batches, "train", self.steps - self.step, self.log.shown)
-        try:
-            if self._judgement_due():  # stopped in the midst of it
-                self._judge(check)
-            if stops(self.log, self.step, self.config.validate_.patience):
-                return
-            self.network.train()
-            self.log.run_clock()
-            for batch in shown:
-                self._step(batch.to(self.device))
-                if self._judgement_due():
-                    self._judge(check)
-                    if stops(self.log, self.step, self.config.validate_.patience):
+    def train(self, check: DataMix | None) -> None:
+        """``check``: what to judge on, in the first process; None in others."""
+        batches = shown = prefetch(self.maker, self.step, self.steps)
+        if is_first():
+            shown = track(batches, "train", self.steps - self.step, self.log.shown)
+        with self.interrupts:
+            try:
+                self._judge_if_due(check)  # stopped in the midst of it
+                if self._stops():
+                    return
+                self._train_mode()
+                self.log.run_clock()
+                for batch in shown:
+                    self._step(batch.to(self.device))
+                    if self._judge_if_due(check) and self._stops():
                         break
-        except KeyboardInterrupt:
-            self.save()
-            raise
-        finally:
-            shown.close()  # type: ignore[attr-defined]
-            batches.close()  # type: ignore[attr-defined]
-            self.log.close()
+            except KeyboardInterrupt:
+                if not self.interrupts.forced:
+                    self.save()
+                raise
+            finally:
+                shown.close()  # type: ignore[attr-defined]
+                batches.close()  # type: ignore[attr-defined]
+                self.log.close()
 
-    def _judgement_due(self) -> bool:
+    def _judge_if_due(self, check: DataMix | None) -> bool:
+        """Whether it was; raises KeyboardInterrupt, in all processes, where one was asked to."""
         every = max(1, self.config.validate_.every // self.config.batch)
-        now = self.step > 0 and (self.step % every == 0 or self.step == self.steps)
-        return now and not any(row["step"] == self.step for row in self.log.judgements())
+        due = self.step > 0 and (self.step % every == 0 or self.step == self.steps)
+        due = due and from_first(
+            lambda: all(row["step"] != self.step for row in self.log.judgements())
+        )
+        if due:
+            self.log.stop_clock()
+            from_first(lambda: self._judge(check))
+            self._train_mode()
+            self.log.run_clock()
+        if anywhere(self.interrupts.asked):
+            raise KeyboardInterrupt
+        return due
+
+    def _stops(self) -> bool:
+        return from_first(lambda: stops(self.log, self.step, self.config.validate_.patience))
+
+    def _train_mode(self) -> None:
+        self.network.train()
+        if self.config.optimiser.batch_norm == "frozen":
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
 
     def _step(self, batch: Batch) -> None:
         rate = self._set_rate()
@@ -193,13 +199,16 @@ class _Run:
             outputs = self.network(batch.images)
         losses = compute_losses(self.network, outputs, batch, self.config.loss)
         self.optimiser.zero_grad(set_to_none=True)
-        self.balance.backward(losses)
+        self.balance.backward(losses, self.scaler.scale)
+        self.scaler.unscale_(self.optimiser)
         clip = self.config.optimiser.clip_norm
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip)
         self.step += 1
         if bool(torch.isfinite(norm)):  # one bad batch must not end a night's run
-            self.optimiser.step()
+            self.scaler.step(self.optimiser)
+            share_statistics(self.network)
             self.average.update(self.step)
+        self.scaler.update()
         values = {name: float(value.detach()) for name, value in losses.items()}
         self.log.note(self.step, rate, float(norm), values, self.balance.weights())
 
@@ -210,13 +219,20 @@ class _Run:
         return self.config.optimiser.rate * factor
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.config.optimiser.amp == "off":
+        amp = self.config.optimiser.amp
+        if amp == "off":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, torch.bfloat16 if amp == "bf16" else torch.float16)
 
-    def _judge(self, check: DataMix) -> None:
-        self.log.stop_clock()
-        verdict = judge(self.average.network, self.manifest, check, self.config.validate_.limit)
+    def _judge(self, check: DataMix | None) -> None:
+        assert check is not None
+        try:
+            with self.interrupts.raised():
+                limit = self.config.validate_.limit
+                verdict = judge(self.average.network, self.manifest, check, limit)
+        except KeyboardInterrupt:
+            self.interrupts.asked = True  # the others must hear of it, too
+            return
         parts = ", ".join(f"{k} {v:.3f}" for k, v in verdict.parts.items())
         seen = self.step * self.config.batch
         print(f"after {seen} pictures: {verdict.score:.4f} ({parts})", file=sys.stderr, flush=True)
@@ -228,14 +244,15 @@ class _Run:
         draw_curves(self.out / "curves.png", self.config.name, self.log.rows)
         session = TorchSession(self.average.network, self.manifest)
         draw_predictions(self.out / "predictions.png", lambda _: session, check.sets)
-        self.network.train()
-        self.log.run_clock()
 
     def save(self) -> None:
+        if not is_first():
+            return
         header = {
             STEP_KEY: str(self.step),
             BEST_KEY: repr(self.best),
             LOG_KEY: self.log.state(),
+            SCALER_KEY: json.dumps(self.scaler.state_dict()),
             CONFIG_KEY: self.config.model_dump_json(by_alias=True),
         }
         save_state(

@@ -7,13 +7,32 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edgemtl.errors import ConfigError
+from edgemtl.errors import ConfigError, OutputError
 from edgemtl.manifest import Manifest
 from edgemtl.nn.checkpoint import read_checkpoint, save_checkpoint
 from edgemtl.nn.network import MultiTaskNetwork
+from edgemtl.train.distributed import from_first
 
 STEP_KEY, BEST_KEY, CONFIG_KEY = "edgemtl.step", "edgemtl.best", "edgemtl.train"
-LOG_KEY = "edgemtl.log"
+LOG_KEY, SCALER_KEY = "edgemtl.log", "edgemtl.scaler"
+
+
+def prepare_folder(out: Path, resume: bool) -> None:
+    """Make the folder of a run.
+
+    Raises OutputError if it holds a run already, and ConfigError if there is none to resume.
+    """
+    last = out / "last.safetensors"
+    if last.exists() and not resume:
+        raise OutputError(
+            f"out: '{out}' holds a run already", "go on with --resume, or name another folder"
+        )
+    if resume and not last.exists():
+        raise ConfigError(f"resume: no '{last}'", "start without --resume")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"out: cannot make '{out}': {error.strerror}") from error
 
 
 def save_state(
@@ -41,9 +60,10 @@ def load_state(
 ) -> dict[str, str]:
     """Restore what :func:`save_state` wrote, in place; returns the header.
 
-    Raises ConfigError if the file holds another network than the config names.
+    Of several processes only the first one reads the file. Raises ConfigError if it holds another
+    network than the config names.
     """
-    tensors, header = read_checkpoint(path)
+    tensors, header = from_first(lambda: read_checkpoint(path))
     try:
         network.load_state_dict(_part(tensors, "network."))
         average.load_state_dict(_part(tensors, "average."))

@@ -18,7 +18,8 @@ from edgemtl.nn.checkpoint import load_network, read_checkpoint  # noqa: E402
 from edgemtl.train import loop  # noqa: E402
 from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
 from edgemtl.train.judge import Verdict, judge  # noqa: E402
-from edgemtl.train.loop import rate_at, run_training  # noqa: E402
+from edgemtl.train.loop import run_training  # noqa: E402
+from edgemtl.train.optimiser import rate_at  # noqa: E402
 from edgemtl.train.runlog import read_rows  # noqa: E402
 
 STILL = {

@@ -1,6 +1,8 @@
 """The losses, one file each; each sees only what its pictures label.
 
-A new task is a file here and a line in LOSSES.
+A new task is a file here and a line in LOSSES. Of several processes (train/distributed.py) each
+computes its own share: what a loss is divided by is counted over all of them (``total``), and all
+come to hold the value of the whole batch (``whole``).
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ LOSSES: tuple[tuple[type[Head], LossFunction], ...] = (
 """The loss of every kind of head."""
 
 Losses = dict[str, Tensor]
-"""Scalar losses by the name of their head; a task that no picture of the batch labels is absent."""
+"""Scalar losses by the name of their head; a task that no picture of the batch labels is absent.
+
+Of several processes all hold the same values; their gradients add up to that of the batch.
+"""
 
 
 def compute_losses(

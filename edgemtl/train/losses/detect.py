@@ -9,6 +9,7 @@ from torch.nn import functional
 from edgemtl.nn.heads import DetectionHead
 from edgemtl.train.assign import Assignment, box_iou_aligned, inside
 from edgemtl.train.batches import Batch
+from edgemtl.train.distributed import total, whole
 from edgemtl.train.losses.step import Step
 
 
@@ -17,14 +18,14 @@ def detection_loss(head: DetectionHead, step: Step) -> Tensor | None:
     found, dense = step.assigned, step.outputs.dense
     assert found is not None
     assert dense.logits_many is not None
-    if not bool(step.batch.detect.any()):
+    if not bool(total(step.batch.detect.sum()) > 0):
         return None
     weight = class_weight(step.batch, found.points)
     one, many = (
         _detection(logits.float(), found.boxes, found.objects, positive, weight, step.config.box)
         for logits, positive in ((dense.logits_one, found.one), (dense.logits_many, found.many))
     )
-    return one + many
+    return whole(one + many)
 
 
 def class_weight(batch: Batch, points: Tensor) -> Tensor:
@@ -61,12 +62,12 @@ def _detection(
     weight = weight.clone()
     weight[positive.image, labels[positive.object], positive.point] = 1.0
     cross = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    total = target.sum().clamp(min=1.0)
-    loss: Tensor = (cross * weight).sum() / total
-    if len(positive.point):
+    loss: Tensor = (cross * weight).sum() / total(target.sum()).clamp(min=1.0)
+    # early qualities are near 0 and would starve the box branch
+    by = positive.quality.clamp(min=0.1)
+    weights = total(by.sum())
+    if bool(weights > 0):
         predicted = boxes[positive.image, positive.point]
         _, giou = box_iou_aligned(predicted, truth[positive.object])
-        # early qualities are near 0 and would starve the box branch
-        by = positive.quality.clamp(min=0.1)
-        loss = loss + box_weight * ((1 - giou) * by).sum() / by.sum().clamp(min=1.0)
+        loss = loss + box_weight * ((1 - giou) * by).sum() / weights.clamp(min=1.0)
     return loss

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from edgemtl.nn.heads import EmbeddingHead
+from edgemtl.train.distributed import gather_rows, rank, whole
 from edgemtl.train.losses.step import Step
 
 
@@ -14,9 +15,14 @@ def embedding_loss(head: EmbeddingHead, step: Step) -> Tensor | None:
     assert step.assigned is not None
     identities = step.batch.identities[step.assigned.usable]
     features, owner = step.object_points(identities >= 0)
+    # each process compares all with all, and sends gradient to its own points alone
+    vectors = gather_rows(head(features))
+    found = gather_rows(identities[owner])
+    owner = gather_rows(owner + (rank() << 32))
     if len(owner) < 2:
         return None
-    return contrastive(head(features), identities[owner], owner, step.config.temperature)
+    value = contrastive(vectors, found, owner, step.config.temperature)
+    return None if value is None else whole(value, shared=True)
 
 
 def contrastive(

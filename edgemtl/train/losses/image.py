@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgemtl.nn.heads import ImageHead
+from edgemtl.train.distributed import total, whole
 from edgemtl.train.losses.step import Step
 
 
@@ -13,7 +14,11 @@ def image_loss(head: ImageHead, step: Step) -> Tensor | None:
     """Cross entropy over the pictures whose class is known."""
     logits, scenes = step.outputs.image_logits, step.batch.scenes
     known = scenes >= 0
-    if logits is None or not bool(known.any()):
+    count = total(known.sum())
+    if logits is None or not bool(count > 0):
         return None
     smoothing = step.config.label_smoothing
-    return functional.cross_entropy(logits[known].float(), scenes[known], label_smoothing=smoothing)
+    cross = functional.cross_entropy(
+        logits[known].float(), scenes[known], label_smoothing=smoothing, reduction="sum"
+    )
+    return whole(cross / count)

@@ -1,0 +1,134 @@
+"""Two processes against one at the same batch: the same losses, step by step, and the same end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from shapes_set import Shapes  # noqa: E402
+
+from edgemtl.data.scenery import SCENES, SHAPES  # noqa: E402
+from edgemtl.nn.checkpoint import read_checkpoint  # noqa: E402
+from edgemtl.train.batches import BatchMaker  # noqa: E402
+from edgemtl.train.config import TrainConfig  # noqa: E402
+
+PROGRAM = Path(__file__).parents[1] / "noted_training.py"
+DATA = f"""
+classes = {list(SHAPES)}
+image_classes = {list(SCENES)}
+[[train]]
+name = "world"
+format = "synthetic"
+seed = 1
+clips = 3
+frames_per_clip = 20
+size_hw = [72, 108]
+[[val]]
+name = "other"
+format = "synthetic"
+seed = 2
+clips = 1
+frames_per_clip = 2
+size_hw = [72, 108]
+"""
+RUN = """
+name = "t"
+data = "data.toml"
+size_hw = [64, 96]
+images = {images}
+batch = {batch}
+threads = 1
+[network]
+backbone_width = 0.35
+neck_width = 16
+embedding_dim = 8
+embedding_hidden = 16
+image_hidden = 16
+[optimiser]
+rate = 1e-3
+batch_norm = "frozen"
+[loss]
+balance = "{balance}"
+"""
+
+
+def write_run(folder: Path, *, steps: int, balance: str = "fixed", batch: int = 4) -> Path:
+    (folder / "data.toml").write_text(DATA, encoding="utf-8")
+    text = RUN.format(images=steps * batch, batch=batch, balance=balance)
+    (folder / "run.toml").write_text(text, encoding="utf-8")
+    return folder / "run.toml"
+
+
+def launch(processes: int, *arguments: str) -> list[str]:
+    """The command line of a program under ``processes`` processes."""
+    if processes == 1:
+        return [sys.executable, *arguments]
+    return [
+        sys.executable, "-m", "torch.distributed.run", "--standalone",
+        "--nproc-per-node", str(processes), *arguments,
+    ]  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def train(processes: int, config: Path, out: Path, *options: str) -> list[dict[str, Any]]:
+    """Train, and return what every process noted."""
+    command = launch(processes, str(PROGRAM), str(config), str(out), f"{out}.json", *options)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("pictures:") == 1  # one process judges and prints
+    notes = [Path(f"{out}.json.{rank}") for rank in range(processes)]
+    return [json.loads(note.read_text(encoding="utf-8")) for note in notes]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("balance", "steps"), [("fixed", 50), ("uncertainty", 12), ("upgrad", 12)])
+def test_two_processes_train_as_one(tmp_path: Path, balance: str, steps: int) -> None:
+    config = write_run(tmp_path, steps=steps, balance=balance)
+    (alone,) = train(1, config, tmp_path / "one")
+    first, second = train(2, config, tmp_path / "two")
+    assert first == second  # to the last bit
+    assert len(first["losses"]) == len(alone["losses"]) == steps
+    for ours, theirs in zip(first["losses"], alone["losses"], strict=True):
+        tasks = [name for name in theirs if name != "gradient"]
+        assert sorted(ours) == sorted(theirs)
+        assert [ours[t] for t in tasks] == pytest.approx([theirs[t] for t in tasks], rel=1e-4)
+    whole, _ = read_checkpoint(tmp_path / "one" / "last.safetensors")
+    shared, _ = read_checkpoint(tmp_path / "two" / "last.safetensors")
+    assert set(whole) == set(shared)
+    for part in ("network.", "average.", "extra."):
+        ours, theirs = (_flat(tensors, part) for tensors in (shared, whole))
+        # the optimiser takes full steps where a gradient is next to nothing: so not one by one
+        assert float((ours - theirs).norm()) <= 2e-3 * float(theirs.norm()), part
+
+
+def _flat(tensors: dict[str, torch.Tensor], prefix: str) -> torch.Tensor:
+    found = [t.double().flatten() for k, t in tensors.items() if k.startswith(prefix)]
+    return torch.cat([*found, torch.zeros(1, dtype=torch.float64)])
+
+
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_shares_make_up_the_batch_of_one_process(mosaic: float) -> None:
+    config = TrainConfig(
+        name="t", data=Path("d"), size_hw=(64, 96), images=64, augment={"mosaic": mosaic}
+    )
+    data = Shapes()
+    data.sequences = data.sequences if not mosaic else ()
+    whole = BatchMaker([data], config).batch(3)
+    shares = [BatchMaker([data], config, (k, 4)).batch(3) for k in range(4)]
+    torch.testing.assert_close(torch.cat([s.images for s in shares]), whole.images)
+    for name in ("labelled", "scenes", "boxes_net", "identities"):
+        torch.testing.assert_close(torch.cat([getattr(s, name) for s in shares]),
+                                   getattr(whole, name))  # fmt: skip
+    frames = torch.cat([share.frame + 2 * k for k, share in enumerate(shares)])
+    assert torch.equal(frames, whole.frame)
