@@ -1,0 +1,7 @@
+"""What is wrong, or worth knowing, about the data of a run, before its first step."""
+
+from edgemtl.data.checks.report import DataReport, Finding
+from edgemtl.data.checks.run import CheckOptions, check_data
+from edgemtl.data.checks.table import print_report
+
+__all__ = ["CheckOptions", "DataReport", "Finding", "check_data", "print_report"]
