@@ -55,6 +55,16 @@ def _umask() -> int:
     return mask
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of results, and those above it. Raises OutputError if that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"out: cannot make '{folder}': {error.strerror}", "name another folder"
+        ) from error
+
+
 def write_text(target: Path, text: str) -> None:
     """Write ``text`` to ``target`` as UTF-8, whole or not at all."""
     with atomic_path(target) as temporary:

@@ -64,6 +64,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the data, draw the mix, and end.")
+    ] = False,
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
@@ -71,16 +74,25 @@ def train(
 
     \b
     Example:
+      edgemtl train street.toml --check
       edgemtl train street.toml --out runs/street
       torchrun --nproc-per-node 4 -m edgemtl train street.toml --out runs/street
     """
     require("torch", "train", "training")
+    from edgemtl.data.checks import LEVELS
+    from edgemtl.train.before import check_run
     from edgemtl.train.config import load_train_config
     from edgemtl.train.loop import run_training
     from edgemtl.train.runlog import best_judgement, read_rows
     from edgemtl.train.summary import best_line, best_table
 
     folder = out or Path("runs") / config.stem
+    if check:
+        report = check_run(load_train_config(config), folder, data_root)
+        counts = ", ".join(f"{len(report.of(level))} {level}s" for level in LEVELS)
+        finish(report.to_dict(), f"{counts}: see {folder}/data.json and mix.jpg", as_json)
+        report.refuse_errors()
+        return
     best = run_training(load_train_config(config), out=folder, resume=resume, data_root=data_root)
     if int(os.environ.get("RANK", "0")) > 0:
         return  # of several processes, the first one speaks

@@ -92,6 +92,25 @@ class ValidateConfig(_Section):
     )
 
 
+class DataCheckConfig(_Section):
+    """What is looked for in the data before the first step."""
+
+    allow_overlap: bool = Field(
+        default=False, description="pictures in training and validation are no error"
+    )
+    min_boxes: int = Field(default=20, ge=0, description="of a class, or there is a warning")
+    near_bits: int = Field(
+        default=8, ge=0, le=16, description="of 64 in which the hashes of look-alikes may differ"
+    )
+    seconds: float = Field(
+        default=60.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="for looking at pictures, and again for counting annotations; where that is "
+        "too short, an even part of them is taken",
+    )
+
+
 class TrainConfig(_Section):
     """A whole run. Paths are relative to the file."""
 
@@ -114,6 +133,7 @@ class TrainConfig(_Section):
     augment: AugmentConfig = AugmentConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     loss: LossConfig = LossConfig()
+    data_checks: DataCheckConfig = DataCheckConfig()
     validate_: ValidateConfig = Field(default=ValidateConfig(), alias="validate")
 
     @field_validator("size_hw")

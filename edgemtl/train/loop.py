@@ -21,6 +21,7 @@ from edgemtl.progress import track
 from edgemtl.train.average import WeightAverage
 from edgemtl.train.balance import make_balance
 from edgemtl.train.batches import Batch, BatchMaker, prefetch
+from edgemtl.train.before import refuse_bad_data
 from edgemtl.train.config import TrainConfig
 from edgemtl.train.curves import draw_curves
 from edgemtl.train.distributed import (
@@ -59,7 +60,8 @@ def run_training(
     """Train and return the best checkpoint, ``out/best.safetensors``.
 
     ``out`` also gets ``last.safetensors`` (everything needed to go on), the log (see
-    :mod:`edgemtl.train.runlog`), ``curves.png`` and ``predictions.png``. Ctrl-C saves
+    :mod:`edgemtl.train.runlog`), ``curves.png`` and ``predictions.png``, and before the first step
+    what the checks of the data found (see :mod:`edgemtl.train.before`). Ctrl-C saves
     ``last.safetensors`` and raises KeyboardInterrupt. Under ``torchrun`` this is one of several
     processes, of which only the first one writes and judges. Raises ConfigError, DataError and
     OutputError before the first step where that is possible.
@@ -77,6 +79,7 @@ def run_training(
         same = config.model_dump_json(exclude={"data": True, "network": {"weights"}})
         check_alike("config", same)
         check_alike("data", [(data.name, len(data)) for data in mix.sets])
+        from_first(lambda: refuse_bad_data(config, mix, check, out))
         run = _Run(config, mix, out)
         if resume:
             run.restore()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from edgemtl.errors import ConfigError, OutputError
+from edgemtl.files import make_folder
 from edgemtl.manifest import Manifest
 from edgemtl.nn.checkpoint import read_checkpoint, save_checkpoint
 from edgemtl.nn.network import MultiTaskNetwork
@@ -29,10 +30,7 @@ def prepare_folder(out: Path, resume: bool) -> None:
         )
     if resume and not last.exists():
         raise ConfigError(f"resume: no '{last}'", "start without --resume")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"out: cannot make '{out}': {error.strerror}") from error
+    make_folder(out)
 
 
 def save_state(

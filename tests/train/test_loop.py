@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from shapes_set import Shapes  # noqa: E402
 
 from edgemtl.data.config import DataMix  # noqa: E402
-from edgemtl.errors import ConfigError, OutputError  # noqa: E402
+from edgemtl.errors import ConfigError, DataError, OutputError  # noqa: E402
 from edgemtl.nn.checkpoint import load_network, read_checkpoint  # noqa: E402
 from edgemtl.train import loop  # noqa: E402
 from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
@@ -37,6 +37,7 @@ def config(steps: int, **changes: object) -> TrainConfig:
         "name": "small", "data": Path("shapes.toml"), "size_hw": (64, 96), "images": 4 * steps,
         "batch": 4, "network": SMALL, "augment": STILL, "validate": {"every": 8},
         "optimiser": {"rate": 5e-3, "backbone_rate": 1.0, "average": 0.9},
+        "data_checks": {"allow_overlap": True},
     }  # fmt: skip
     return TrainConfig.model_validate({**values, **changes})
 
@@ -53,8 +54,8 @@ def shapes(monkeypatch: pytest.MonkeyPatch) -> DataMix:
 def test_a_run_learns_every_task_and_leaves_its_files(tmp_path: Path, shapes: DataMix) -> None:
     best = run_training(config(90, validate={"every": 180}), out=tmp_path / "run")
     assert {p.name for p in best.parent.iterdir()} == {
-        "best.safetensors", "curves.png", "last.safetensors", "log.csv", "log.jsonl",
-        "predictions.png",
+        "best.safetensors", "curves.png", "data.json", "last.safetensors", "log.csv", "log.jsonl",
+        "mix.jpg", "predictions.png",
     }  # fmt: skip
     network, manifest = load_network(best)
     assert manifest.tasks == ("detect", "classify", "embed")
@@ -144,6 +145,12 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="holds a run already"):
         run_training(config(2), out=tmp_path)
     assert (tmp_path / "best.safetensors").read_bytes() == before
+
+
+def test_data_with_an_error_are_not_trained_on(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="in both"):
+        run_training(config(1, data_checks={}), out=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"data.json", "mix.jpg"}
 
 
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:

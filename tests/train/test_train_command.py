@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 
 pytest.importorskip("torch")
@@ -62,10 +63,38 @@ def test_a_run_ends_with_its_best_judgement(
     result = json.loads(out)
     assert set(result["best"]["scores"]) >= {"other.map50", "other.top1", "other.hota"}
     lines = err.splitlines()
-    (head,) = [n for n, line in enumerate(lines) if line.startswith("data set")]
+    (head,) = [n for n, line in enumerate(lines) if line.startswith("data set  ")]
     assert lines[head].split()[2:5] == ["map50", "map", "top1"]
     row = lines[head + 2].split()
     assert row[0] == "other"
     assert float(row[3]) == pytest.approx(result["best"]["scores"]["other.top1"], abs=1e-3)
     assert "of 2; 0:00:" in err
     assert f"next: edgemtl export {tmp_path / 'run' / 'best.safetensors'}" in err
+
+
+def test_the_checks_alone(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert invoke(["train", str(config), "--check", "--out", str(out), "--json"]) == 0
+    printed, err = capsys.readouterr()
+    result = json.loads(printed)
+    assert [(one["split"], one["pictures"]) for one in result["sets"]] == [("train", 8), ("val", 4)]
+    assert "0 errors, " in err
+    assert {path.name for path in out.iterdir()} == {"data.json", "mix.jpg"}
+    picture = cv2.imread(str(out / "mix.jpg"))
+    assert picture is not None
+    assert picture.shape[1] == 6 * 320 + 5 * 6
+    assert json.loads((out / "data.json").read_text(encoding="utf-8")) == result
+
+
+def test_checks_that_find_an_error_end_with_it(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = config.parent / "data.toml"
+    data.write_text(DATA.replace("seed = 2", "seed = 1"), encoding="utf-8")
+    assert invoke(["train", str(config), "--check", "--out", str(tmp_path / "run")]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("1 errors, ")
+    assert err.splitlines()[-2].startswith("error: train 'world', val 'other': 4 pictures are in")
+    assert "allow_overlap" in err.splitlines()[-1]
+    assert invoke(["train", str(config), "--out", str(tmp_path / "run")]) == 1
+    assert not (tmp_path / "run" / "last.safetensors").exists()

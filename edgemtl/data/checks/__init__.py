@@ -1,7 +1,15 @@
 """What is wrong, or worth knowing, about the data of a run, before its first step."""
 
-from edgemtl.data.checks.report import DataReport, Finding
+from edgemtl.data.checks.report import LEVELS, DataReport, Finding, read_report
 from edgemtl.data.checks.run import CheckOptions, check_data
 from edgemtl.data.checks.table import print_report
 
-__all__ = ["CheckOptions", "DataReport", "Finding", "check_data", "print_report"]
+__all__ = [
+    "LEVELS",
+    "CheckOptions",
+    "DataReport",
+    "Finding",
+    "check_data",
+    "print_report",
+    "read_report",
+]

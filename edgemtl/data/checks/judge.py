@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from edgemtl.data.checks.report import DataReport, Finding, SetCensus
 
 _SMALL_SHARE, _BEYOND_SHARE = 0.2, 0.1
+_ENOUGH = 1000  # pictures counted, that say something even where time left others out
 
 
 def judge_counts(
@@ -15,8 +16,9 @@ def judge_counts(
     """Findings on the counts of ``report``; ``classes`` and ``image_classes`` are the mix's."""
     found = _classes(report, classes, min_boxes)
     tasks = {split: _tasks(report, split) for split in ("train", "val")}
-    if "classify" in tasks["train"]:
-        found += _image_classes(report, image_classes, "classify" in tasks["val"])
+    if "classify" in tasks["train"] and _told(report, "train"):
+        judged = "classify" in tasks["val"] and _told(report, "val")
+        found += _image_classes(report, image_classes, judged)
     for task in sorted(tasks["train"] - tasks["val"]):
         found.append(
             Finding("warning", "val", f"no data set labels the task '{task}', which is trained",
@@ -27,6 +29,15 @@ def judge_counts(
     return found
 
 
+def _told(report: DataReport, split: str) -> bool:
+    """Whether enough of a split was counted to say what it has not."""
+    return all(_enough(one) for one in report.sets if one.split == split)
+
+
+def _enough(one: SetCensus) -> bool:
+    return one.counted >= min(one.pictures, _ENOUGH)
+
+
 def _tasks(report: DataReport, split: str) -> set[str]:
     return {task for one in report.sets if one.split == split for task in one.tasks}
 
@@ -35,6 +46,8 @@ def _classes(report: DataReport, classes: Sequence[str], min_boxes: int) -> list
     found = []
     have, judged = report.boxes("train"), report.boxes("val")
     complete = all(s.counted == s.pictures for s in report.sets if s.split == "train")
+    if not _told(report, "train"):
+        return []
     if not any(one.labelled for one in report.sets if one.split == "train"):
         return []
     for name in classes:
@@ -53,7 +66,7 @@ def _classes(report: DataReport, classes: Sequence[str], min_boxes: int) -> list
                 Finding("warning", "train", f"only {have[name]} boxes of the class '{name}'",
                         "add pictures of it, or merge it with another (rename)")
             )  # fmt: skip
-        if have.get(name) and name in judged and judged[name] == 0:
+        if have.get(name) and judged.get(name) == 0 and _told(report, "val"):
             found.append(Finding("note", "val", f"no box of the class '{name}': it is not judged"))
     return found
 
@@ -83,12 +96,13 @@ def _set(one: SetCensus) -> list[Finding]:
         found.append(Finding("note", where, "weight 0: it takes no part"))
     if not one.tasks:
         found.append(Finding("warning", where, "it labels no task", "give its tasks, or remove it"))
-    if one.without_boxes is not None and not boxes:
+    if one.without_boxes is not None and not boxes and _enough(one):
         found.append(
             Finding("warning", where, f"no boxes in {one.counted} pictures",
                     "check the annotation file, and 'rename' if it has other class names")
         )  # fmt: skip
-    if "embed" in one.tasks and one.split == "train" and not one.repeated_identities:
+    alone = not one.repeated_identities and _enough(one)
+    if "embed" in one.tasks and one.split == "train" and alone:
         found.append(
             Finding("warning", where, "no identity is in two pictures: embeddings learn nothing",
                     "give sequences with identities, or take 'embed' out of tasks")

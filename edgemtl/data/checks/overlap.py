@@ -14,7 +14,10 @@ from edgemtl.data.checks.report import Finding, Level
 
 Looked = Sequence[tuple[DataSet, Looks]]
 _EXAMPLES = 3
-_SPLIT = "split the data anew, so that no picture is in both"
+_SPLIT = (
+    "split the data anew, so that no picture is in both; where it is meant, "
+    "[data_checks] allow_overlap = true"
+)
 
 
 def find_overlap(train: Looked, val: Looked, near_bits: int, allow: bool) -> list[Finding]:
@@ -48,7 +51,7 @@ def _pair(
     apart, frames = _by_video(train, val, copies)
     if apart:
         what = f"{len(apart)} pictures have a copy in validation: {_names(train, val, apart)}"
-        found.append(Finding(level, where, what, f"remove them from one side, or {_SPLIT}"))
+        found.append(Finding(level, where, what, f"remove them from one side; or {_SPLIT}"))
     if frames:
         what = f"{len(frames)} frames equal another frame of the same video in validation: "
         found.append(Finding("note", where, what + _names(train, val, frames)))
@@ -65,8 +68,8 @@ def find_copies(train: Looked) -> list[Finding]:
     """Pictures that are in the training data more than once."""
     places: dict[int, list[tuple[DataSet, int]]] = defaultdict(list)
     for data, look in train:
-        for k in np.flatnonzero(look.seen & ~look.flat):
-            places[int(look.content[k])].append((data, int(k)))
+        for k in np.flatnonzero(look.seen & ~look.flat).tolist():
+            places[int(look.content[k])].append((data, k))
     groups = [group for group in places.values() if len(group) > 1]
     still = [g for g in groups if len({source_of(data, k) or (id(data), k) for data, k in g}) == 1]
     copies = [group for group in groups if group not in still]
@@ -106,7 +109,7 @@ def _videos(train: DataSet, val: DataSet, where: str) -> list[Finding]:
             by_source[str(source_of(data, k))].append(k)
         frames.append(by_source)
     return [
-        Finding("note", where, f"other frames of the same video '{source}': train "
+        Finding("note", where, f"both take frames of '{source}': train "
                 f"{_range(train, frames[0][source])}, val {_range(val, frames[1][source])}")
         for source in frames[0] if source in frames[1]
     ]  # fmt: skip

@@ -74,6 +74,7 @@ def look_at(sets: Sequence[DataSet], seconds: float) -> list[Looks]:
     for which, index, found in visit(lengths, work, seconds, "looking at pictures"):
         look = looks[which]
         look.seen[index] = True
+        arrays: tuple[NDArray[Any], ...]
         arrays = (look.sizes, look.content, look.gradient, look.thumbs, look.flat)
         for array, value in zip(arrays, found, strict=True):
             array[index] = value

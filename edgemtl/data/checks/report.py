@@ -12,6 +12,7 @@ from edgemtl.errors import DataError
 from edgemtl.files import write_text
 
 Level = Literal["error", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, slots=True)

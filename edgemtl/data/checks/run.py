@@ -12,7 +12,7 @@ from edgemtl.data.checks.census import count
 from edgemtl.data.checks.judge import judge_counts
 from edgemtl.data.checks.overlap import find_copies, find_overlap
 from edgemtl.data.checks.pictures import look_at
-from edgemtl.data.checks.report import DataReport, Finding, read_report
+from edgemtl.data.checks.report import LEVELS, DataReport, Finding
 from edgemtl.data.config import DataMix
 from edgemtl.data.synthetic import SyntheticWorld
 
@@ -37,17 +37,16 @@ class CheckOptions:
 
 
 def check_data(
-    train: DataMix, val: DataMix, options: CheckOptions, kept: Path | None = None
+    train: DataMix, val: DataMix, options: CheckOptions, kept: DataReport | None = None
 ) -> DataReport:
     """Check the data of a run. Raises DataError for a picture that cannot be read.
 
-    ``kept``: a report of earlier; it is given back if data and options are those of now. What is
+    ``kept``: an earlier report; it is given back if data and options are those of now. What is
     wrong is in the report's findings, errors first: see :meth:`DataReport.refuse_errors`.
     """
     key = data_key(train, val, options)
-    earlier = read_report(kept) if kept is not None else None
-    if earlier is not None and earlier.key == key:
-        return earlier
+    if kept is not None and kept.key == key:
+        return kept
     sets: list[DataSet] = [*train.sets, *val.sets]
     looks = look_at(sets, options.seconds)
     sizes = [options.sizes.get(data.name, options.size_hw) for data in sets]
@@ -63,8 +62,7 @@ def check_data(
         *_problems("train", train),
         *_problems("val", val),
     ]
-    order = ("error", "warning", "note")
-    findings.sort(key=lambda finding: order.index(finding.level))
+    findings.sort(key=lambda finding: LEVELS.index(finding.level))
     return replace(report, findings=tuple(findings))
 
 

@@ -40,10 +40,11 @@ def _is_terminal() -> bool:
 def _table(title: str, *columns: str) -> Any:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
+        table.add_column(Text(column), justify="right" if number else "left", overflow="fold")
     return table
 
 
@@ -53,8 +54,15 @@ def _sets(report: DataReport) -> Any:
                    "weight", "tasks", "boxes", "none", "ignored", "ids", "5% / 50% / 95%", "< 8 px",
                    "too large")  # fmt: skip
     for one in report.sets:
-        table.add_row(f"{one.split} {one.name}", *_row(one))
+        _add(table, f"{one.split} {one.name}", *_row(one))
     return table
+
+
+def _add(table: Any, *cells: str) -> None:
+    """A row of plain text: names of data sets are no markup."""
+    from rich.text import Text
+
+    table.add_row(*map(Text, cells))
 
 
 def _row(one: SetCensus) -> list[str]:
@@ -81,5 +89,5 @@ def _classes(report: DataReport, kind: str, ours: dict[str, int], theirs: dict[s
     for name in dict.fromkeys([*ours, *theirs]):
         counts = [getattr(one, kind).get(name) for one in sets]
         cells = [ours.get(name), theirs.get(name), *counts]
-        table.add_row(name, *("-" if n is None else f"{n:,}" for n in cells))
+        _add(table, name, *("-" if n is None else f"{n:,}" for n in cells))
     return table
