@@ -56,7 +56,7 @@ def _umask() -> int:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of results, and those above it. Raises OutputError if that is not possible."""
+    """Make a folder for results. Raises OutputError if that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
