@@ -1,39 +1,49 @@
-"""A training run as a program, which notes the losses of every step and what it ends with.
+"""``edgemtl train`` as a program that notes the losses of every step and the weights at the end.
 
-Run by tests, alone or under torchrun: ``python noted_training.py CONFIG.toml OUT NOTES [--resume]``
+Run by tests, alone or under torchrun. In the environment: NOTES, a path to which each process
+appends its number; INTERRUPT_AT, the step in whose midst the run gets Ctrl-C (its launcher, where
+there is one).
 """
 
 from __future__ import annotations
 
 import json
-import sys
+import os
+import signal
 from pathlib import Path
 
+from edgemtl.cli import main
 from edgemtl.train import loop
-from edgemtl.train.config import load_train_config
-from edgemtl.train.distributed import rank
+from edgemtl.train.distributed import count, is_first, rank
 from edgemtl.train.runlog import RunLog
 
 
-def main(config: str, out: str, notes: str, *options: str) -> None:
+def noted_main(notes: str, interrupt_at: int | None) -> None:
     losses: list[dict[str, float]] = []
-    runs: list[loop._Run] = []
-    note, begin = RunLog.note, loop._Run.train
+    note, train, compute = RunLog.note, loop._Run.train, loop.compute_losses
+    steps = 0
 
     def noted(log, step, rate, gradient, values, *others):
         losses.append({"gradient": gradient, **values})
         note(log, step, rate, gradient, values, *others)
 
     def watched(run, check):
-        runs.append(run)
-        begin(run, check)
+        train(run, check)
         numbers = [float(t.double().abs().sum()) for t in run.network.state_dict().values()]
         found = {"losses": losses, "weights": numbers}
         Path(f"{notes}.{rank()}").write_text(json.dumps(found), encoding="utf-8")
 
-    RunLog.note, loop._Run.train = noted, watched
-    loop.run_training(load_train_config(Path(config)), out=Path(out), resume="--resume" in options)
+    def interrupted(*arguments):
+        nonlocal steps
+        steps += 1
+        if steps == interrupt_at and is_first():
+            os.kill(os.getppid() if count() > 1 else os.getpid(), signal.SIGINT)
+        return compute(*arguments)
+
+    RunLog.note, loop._Run.train, loop.compute_losses = noted, watched, interrupted
+    main()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    at = os.environ.get("INTERRUPT_AT")
+    noted_main(os.environ["NOTES"], int(at) if at else None)
