@@ -38,6 +38,7 @@ def draw_curves(path: Path, title: str, rows: Sequence[Row]) -> None:
     _scores(middle, judged)
     _rate(bottom, means)
     bottom.set_xlabel("pictures seen")
+    bottom.set_xlim(0, 1.02 * max([row["images"] for row in (*means, *judged)], default=1))
     best = best_judgement(judged)
     said = f": best score {best['score']:.4f} at {best['images']:,} pictures" if best else ""
     top.set_title(f"{title}{said}", loc="left", fontweight="bold")
@@ -50,7 +51,7 @@ def _losses(axes: Axes, means: Sequence[Row]) -> None:
     for name in names:
         some = [row for row in means if name in row["loss"]]
         x, y = [row["images"] for row in some], [row["loss"][name] for row in some]
-        (line,) = axes.plot(x, y, alpha=0.3, linewidth=1)
+        (line,) = axes.plot(x, y, marker=_marker(x), alpha=0.3, linewidth=1)
         axes.plot(x, smooth(y), color=line.get_color(), label=f"{name} {y[-1]:.3g}")
     axes.set_ylabel("loss per task (log, smoothed)")
     _logarithmic(axes)
@@ -86,16 +87,21 @@ def _scores(axes: Axes, judged: Sequence[Row]) -> None:
         colour = f"C{sets.index(data) % 10}"
         axes.plot(
             x, y, linestyle=style, color=colour, linewidth=1.3, label=f"{name} {y[-1]:.3f}",
-            marker="." if len(x) < 30 else "",
+            marker=_marker(x),
         )  # fmt: skip
     axes.set_ylabel("validation scores (star: kept)")
     axes.set_ylim(bottom=0)
     _finish(axes, bool(judged))
 
 
+def _marker(x: Sequence[float]) -> str:
+    """Dots, while there are few: a line through one point is none."""
+    return "." if len(x) < 30 else ""
+
+
 def _rate(axes: Axes, means: Sequence[Row]) -> None:
     x = [row["images"] for row in means]
-    axes.plot(x, [row["rate"] for row in means], color="C0", label="rate")
+    axes.plot(x, [row["rate"] for row in means], marker=_marker(x), color="C0", label="rate")
     axes.set_ylabel("rate")
     axes.set_ylim(bottom=0)
     beside = axes.twinx()
@@ -119,7 +125,6 @@ def _logarithmic(axes: Axes) -> None:
 
 def _finish(axes: Axes, anything: bool) -> None:
     axes.grid(alpha=0.3)
-    axes.set_xlim(left=0)
     if anything:
         axes.legend(
             loc="upper left", bbox_to_anchor=(1.06, 1), fontsize=8, frameon=False, handlelength=3

@@ -57,6 +57,15 @@ def test_more_rows_draw_more(tmp_path: Path) -> None:
     assert inks[1] > 3 * inks[0]
 
 
+def test_the_last_judgement_is_in_the_picture(tmp_path: Path) -> None:
+    rows = [means(50, detect=1.0), scores(10, 0.1), scores(400, 0.5)]
+    draw_curves(tmp_path / "c.png", "run", rows)
+    picture = cv2.imread(str(tmp_path / "c.png"))
+    assert picture is not None
+    star = (picture[390:480, 780:870] < 40).all(-1).sum()
+    assert star > 60
+
+
 def test_smoothing_is_a_mean_of_the_last_tenth() -> None:
     values = [float(v * v % 17) for v in range(45)]
     wanted = []
