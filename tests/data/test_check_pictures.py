@@ -83,6 +83,12 @@ def test_copies_are_found_and_strangers_are_not() -> None:
     assert len(same_pixels(ours, theirs)) == 0
 
 
+def test_the_number_of_bits_is_what_may_differ() -> None:
+    ours, theirs = looks(scenery(3)), looks(copies(scenery(3))["smaller"])
+    theirs.gradient[0] = ours.gradient[0] ^ np.uint64(0b10110)
+    assert [len(look_alikes(ours, theirs, bits)) for bits in (2, 3, 4)] == [0, 1, 1]
+
+
 def test_equal_pixels_are_copies_and_not_look_alikes() -> None:
     ours, theirs = looks(scenery(1), scenery(2), scenery(1)), looks(scenery(3), scenery(1))
     assert same_pixels(ours, theirs).tolist() == [[0, 1], [2, 1]]

@@ -118,6 +118,9 @@ def test_frames_of_one_video() -> None:
         "note: train 't', val 'v': 1 frames equal another frame of the same video in validation: "
         "'v.avi#4' and 'v.avi#5'",
     ]
+    other = labelled("v", [4], video=True, files=["other.avi#9"])
+    (error,) = found([train], [other])
+    assert error.endswith("1 pictures have a copy in validation: 'v.avi#4' and 'other.avi#9'")
     val.files[0] = "v.avi#4"
     assert found([train], [val])[0].startswith("error: train 't', val 'v': 1 pictures are in both")
 
@@ -162,6 +165,7 @@ def test_classes_that_cannot_be_learned_or_judged() -> None:
     )
     two = truth(((0, 0, 30, 30), 1), ((0, 0, 20, 20), 3))
     v = MemorySet("v", [scenery(2)], [two], classes=classes)
+    assert "warning: train: only 1 boxes of the class 'a'" not in found([t], [v])
     assert found([t], [v], replace(OPTIONS, min_boxes=2)) == [
         "warning: train: only 1 boxes of the class 'a'",
         "warning: train: no box of the class 'b', which validation has 1 of",
@@ -239,12 +243,14 @@ def test_an_earlier_report_is_used_while_nothing_changed(tmp_path: Path) -> None
         return check_data(mix(train), mix(val), options, kept) is not kept
 
     assert changed(replace(OPTIONS, min_boxes=5))
+    before = train.truths[1]
+    train.truths[1] = truth(((0, 0, 31, 30), 0), ((40, 10, 60, 50), 1))
+    assert changed()
+    train.truths[1] = before
+    assert not changed()
     picture.write_bytes(b"other")
     assert changed()
     picture.unlink()
-    assert changed()
-    picture.write_bytes(b"x")
-    train.truths[1] = truth(((0, 0, 31, 30), 0), ((40, 10, 60, 50), 1))
     assert changed()
 
 
