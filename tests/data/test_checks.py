@@ -98,7 +98,7 @@ def test_the_same_file_in_both() -> None:
     )
 
 
-def test_overlap_is_refused_with_a_hint_or_allowed() -> None:
+def test_overlap_is_refused_with_a_hint_or_allowed(tmp_path: Path) -> None:
     train, val = mix(labelled("t", range(5))), mix(labelled("v", [7, 2, 8]))
     report = check_data(train, val, OPTIONS)
     with pytest.raises(DataError, match="copy in validation: 't/2' and 'v/1'") as caught:
@@ -107,6 +107,9 @@ def test_overlap_is_refused_with_a_hint_or_allowed() -> None:
     allowed = check_data(train, val, replace(OPTIONS, allow_overlap=True))
     allowed.refuse_errors()
     assert [f.level for f in allowed.findings] == ["warning"]
+    assert allowed.findings[0].pairs == (("t/2", "v/1"),)
+    allowed.write(tmp_path / "data.json")
+    assert read_report(tmp_path / "data.json") == allowed
 
 
 def test_frames_of_one_video() -> None:

@@ -13,7 +13,7 @@ from edgemtl.data.checks.pictures import Looks, look_alikes, same_pixels
 from edgemtl.data.checks.report import Finding, Level
 
 Looked = Sequence[tuple[DataSet, Looks]]
-_EXAMPLES = 3
+_EXAMPLES, _LISTED = 3, 1000
 _SPLIT = (
     "split the data anew, so that no picture is in both; where it is meant, "
     "[data_checks] allow_overlap = true"
@@ -44,14 +44,15 @@ def _pair(
     found = []
     if shared:
         what = f"{len(shared)} pictures are in both: {_names(train, val, shared)}"
-        found.append(Finding(level, where, what, _SPLIT))
+        found.append(Finding(level, where, what, _SPLIT, _files(train, val, shared)))
     found += _videos(train, val, where)
     known = set(shared)
     copies = [pair for pair in _pairs(same_pixels(a, b)) if pair not in known]
     apart, frames = _by_video(train, val, copies)
     if apart:
         what = f"{len(apart)} pictures have a copy in validation: {_names(train, val, apart)}"
-        found.append(Finding(level, where, what, f"remove them from one side; or {_SPLIT}"))
+        hint = f"remove them from one side; or {_SPLIT}"
+        found.append(Finding(level, where, what, hint, _files(train, val, apart)))
     if frames:
         what = f"{len(frames)} frames equal another frame of the same video in validation: "
         found.append(Finding("note", where, what + _names(train, val, frames)))
@@ -59,8 +60,8 @@ def _pair(
     if near:
         count = len({j for _, j in near})
         what = f"{count} validation pictures look like training ones: {_names(train, val, near)}"
-        hint = "look at them: scores on near-copies are too good"
-        found.append(Finding("warning", where, what, hint))
+        hint = "look at them (data.json lists all): scores on near-copies are too good"
+        found.append(Finding("warning", where, what, hint, _files(train, val, near)))
     return found
 
 
@@ -137,6 +138,12 @@ def _by_video(
 
 def _pairs(array: np.ndarray) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in array]
+
+
+def _files(
+    train: DataSet, val: DataSet, pairs: list[tuple[int, int]]
+) -> tuple[tuple[str, str], ...]:
+    return tuple((train.file(i), val.file(j)) for i, j in pairs[:_LISTED])
 
 
 def _names(train: DataSet, val: DataSet, pairs: list[tuple[int, int]]) -> str:

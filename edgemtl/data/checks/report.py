@@ -17,12 +17,14 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to know. ``where``: a file or data set; ``hint``: what to do next, if anything."""
+    """One thing to know. ``where``: a file or data set; ``hint``: what to do next, if anything;
+    ``pairs``: the pictures (training, validation) that it is about, the first thousand."""
 
     level: Level
     where: str
     what: str
     hint: str = ""
+    pairs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,10 @@ def read_report(path: Path) -> DataReport | None:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         sets = tuple(SetCensus(**_tuples(one)) for one in raw["sets"])
-        findings = tuple(Finding(**one) for one in raw["findings"])
+        findings = tuple(
+            Finding(**{**one, "pairs": tuple((a, b) for a, b in one["pairs"])})
+            for one in raw["findings"]
+        )
         return DataReport(str(raw["key"]), tuple(raw["size_hw"]), sets, findings)
     except (OSError, ValueError, KeyError, TypeError):
         return None
