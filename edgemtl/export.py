@@ -234,6 +234,8 @@ def _differences(
         if ours.embeddings is not None and theirs.embeddings is not None:
             apart = np.abs(ours.embeddings[n] - theirs.embeddings[n][partner]).max(-1)
             worst_embedding = max(worst_embedding, float(apart[sure].max(initial=0.0)))
+    if ours.embeddings is not None and theirs.embeddings is not None and not ours.scores.size:
+        worst_embedding = float(np.abs(ours.embeddings - theirs.embeddings).max())
     prob = 0.0
     if ours.image_probs is not None and theirs.image_probs is not None:
         prob = float(np.abs(ours.image_probs - theirs.image_probs).max())

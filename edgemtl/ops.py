@@ -155,7 +155,9 @@ def decode(
     count = outputs.boxes_net.shape[1]
     boxes, scores = np.empty((count, 4), np.float32), np.empty(count, np.float32)
     labels = np.empty(count, np.int32)
-    emb_in = None if outputs.embeddings is None else np.ascontiguousarray(outputs.embeddings[n])
+    emb_in = None
+    if outputs.embeddings is not None:  # those of a network without boxes belong to no detection
+        emb_in = np.ascontiguousarray(outputs.embeddings[n][:count])
     emb = None if emb_in is None else np.empty_like(emb_in)
     kept = _native.decode(
         np.ascontiguousarray(outputs.boxes_net[n]),

@@ -21,7 +21,7 @@ from pathlib import Path
 
 PEERS = {
     "trackers": ["trackers"],
-    "ultralytics": ["ultralytics", "lap"],
+    "ultralytics": ["ultralytics", "lap", "onnx", "onnxslim"],
     "boxmot": ["boxmot"],
     "supervision": ["supervision==0.27.0"],
     "norfair": ["norfair"],

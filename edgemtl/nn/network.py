@@ -20,7 +20,7 @@ from edgemtl.nn.heads import (
     ImageHead,
     Shared,
 )
-from edgemtl.nn.heads.base import flat
+from edgemtl.nn.heads.base import first_points, flat
 from edgemtl.nn.neck import LightFPN
 
 __all__ = ["PIXEL_ZERO", "MultiTaskNetwork", "NetworkConfig", "TrainingOutputs", "network_of"]
@@ -108,10 +108,12 @@ class MultiTaskNetwork(nn.Module):
         """The inference path: the graph's outputs by name, in the manifest's shapes."""
         shared = self._see(x)
         present = self.heads
+        asked = any(head.uses_points for head in present)
         chosen = None
         if self.detect is not None:
-            asked = any(head.uses_points for head in present)
             chosen = self.detect.choose(shared, self.config.top_k, asked)
+        elif asked:
+            chosen = first_points(shared.maps, self.config.top_k)
         outputs: dict[str, Tensor] = {}
         for head in present:
             outputs.update(head.infer(shared, chosen))

@@ -132,6 +132,26 @@ def assign_one(
     return Assignment(frame[which], point, which, iou[which, point])
 
 
+@torch.no_grad()
+def assign_by_place(
+    anchors: tuple[Tensor, Tensor], objects: tuple[Tensor, Tensor, Tensor], top: int
+) -> Assignment:
+    """``top`` points of each object by the prior alone, where no boxes are predicted.
+
+    As :func:`assign_one`; the prior is the quality. A contested point goes to its best object.
+    """
+    frame, truth, _ = objects
+    if not len(frame):
+        none = frame.new_zeros(0)
+        return Assignment(none, none, none, truth.new_zeros(0))
+    rank = prior(*anchors, truth)
+    value, index = rank.topk(min(top, rank.shape[1]), dim=1)
+    chosen = torch.zeros_like(rank, dtype=torch.bool).scatter_(1, index, value > 0)
+    chosen &= _owner(rank, chosen, frame, int(frame.max()) + 1)
+    which, point = chosen.nonzero(as_tuple=True)
+    return Assignment(frame[which], point, which, rank[which, point])
+
+
 def prior(points: Tensor, strides: Tensor, boxes: Tensor) -> Tensor:
     """f32 [G, A]: how well cells [A] suit boxes [G, 4] by place and level; 0 outside the box."""
     centre, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).clamp(min=1.0)

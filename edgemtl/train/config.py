@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from edgemtl.data.base import Task
 from edgemtl.errors import ConfigError
 from edgemtl.manifest import DataSource
 from edgemtl.nn.heads import STRIDES
@@ -116,6 +117,9 @@ class TrainConfig(_Section):
 
     name: str
     data: Path
+    tasks: tuple[Task, ...] | None = Field(
+        default=None, min_length=1, description="train these alone; default: all that data label"
+    )
     size_hw: tuple[int, int]
     images: int = Field(ge=1, description="pictures seen in all")
     batch: int = Field(default=8, ge=1, description="pictures of a step, over all processes")

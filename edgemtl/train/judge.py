@@ -10,6 +10,7 @@ from edgemtl.evaluate import EvaluateOptions, SetScores, evaluate_model
 from edgemtl.manifest import Manifest
 from edgemtl.nn.network import MultiTaskNetwork
 from edgemtl.nn.session import TorchSession
+from edgemtl.train.lookup import true_box_retrieval
 
 _PARTS = (
     ("detection", "map50"),
@@ -34,11 +35,21 @@ class Verdict:
 def judge(
     network: MultiTaskNetwork, manifest: Manifest, mix: DataMix, limit: int | None
 ) -> Verdict:
-    """Evaluate ``network`` on every data set of ``mix`` (at most ``limit`` pictures of each)."""
-    session = TorchSession(network, manifest)
-    found = evaluate_model(session, mix, EvaluateOptions(limit=limit))
-    parts = {key: value for scores in found.sets for key, value in _parts(scores).items()}
-    weighted = [(_SCORED.get(key.rpartition(".")[2], 0.0), value) for key, value in parts.items()]
+    """Evaluate ``network`` on every data set of ``mix`` (at most ``limit`` pictures of each).
+
+    A network of embeddings without detection is judged at the true boxes.
+    """
+    parts: dict[str, float] = {}
+    alone = set(manifest.tasks) == {"embed"}
+    if not alone:
+        session = TorchSession(network, manifest)
+        found = evaluate_model(session, mix, EvaluateOptions(limit=limit))
+        parts = {key: value for scores in found.sets for key, value in _parts(scores).items()}
+    if "detect" not in manifest.tasks and network.embed is not None:
+        for name, retrieval in true_box_retrieval(network, manifest, mix, limit).items():
+            parts.update(_parts(SetScores(name, 0, retrieval=retrieval)))
+    counted = {"rank1": 1.0} if alone else _SCORED
+    weighted = [(counted.get(key.rpartition(".")[2], 0.0), value) for key, value in parts.items()]
     total = sum(weight for weight, _ in weighted)
     score = sum(weight * value for weight, value in weighted) / total if total else 0.0
     return Verdict(score, parts)

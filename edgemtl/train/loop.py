@@ -11,9 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgemtl import __version__
 from edgemtl.data.config import DataMix, load_data
-from edgemtl.manifest import InputSpec, Manifest
 from edgemtl.nn.checkpoint import save_checkpoint
 from edgemtl.nn.network import MultiTaskNetwork, network_of
 from edgemtl.nn.session import TorchSession
@@ -38,6 +36,7 @@ from edgemtl.train.distributed import (
 from edgemtl.train.interrupt import Interrupts
 from edgemtl.train.judge import judge
 from edgemtl.train.losses import compute_losses
+from edgemtl.train.manifest import build_manifest
 from edgemtl.train.optimiser import make_optimiser, make_scaler, rate_at
 from edgemtl.train.runlog import RunLog
 from edgemtl.train.sheet import draw_predictions
@@ -87,24 +86,6 @@ def run_training(
             run.log.begin()
         run.train(check)
     return out / "best.safetensors"
-
-
-def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
-    """The contract of the network to be: only tasks that some data set labels."""
-    tasks = {task for data in mix.sets for task in data.tasks}
-    width = config.network.embedding_dim if "embed" in tasks else None
-    return Manifest(
-        name=config.name,
-        input=InputSpec(size_hw=config.size_hw),
-        classes=mix.classes,
-        image_classes=mix.image_classes if "classify" in tasks else (),
-        embedding_dim=width,
-        top_k=config.network.top_k,
-        min_score=config.min_score,
-        data=config.sources,
-        weights_licence=config.weights_licence,
-        edgemtl_version=__version__,
-    )
 
 
 class _Run:

@@ -19,6 +19,7 @@ from edgemtl.train import loop  # noqa: E402
 from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
 from edgemtl.train.judge import Verdict, judge  # noqa: E402
 from edgemtl.train.loop import run_training  # noqa: E402
+from edgemtl.train.manifest import build_manifest  # noqa: E402
 from edgemtl.train.optimiser import rate_at  # noqa: E402
 from edgemtl.train.runlog import read_rows  # noqa: E402
 
@@ -193,5 +194,5 @@ def test_the_rate_warms_up_and_falls() -> None:
 def test_only_labelled_tasks_get_an_output() -> None:
     data = Shapes(4)
     data.tasks = frozenset(("detect",))
-    manifest = loop.build_manifest(config(1), DataMix(data.classes, data.image_classes, (data,)))
+    manifest = build_manifest(config(1), DataMix(data.classes, data.image_classes, (data,)))
     assert manifest.tasks == ("detect",)

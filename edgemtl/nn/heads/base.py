@@ -90,6 +90,14 @@ def anchor_points(size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return torch.cat(points), torch.cat(strides)
 
 
+def first_points(maps: list[Tensor], top_k: int) -> Chosen:
+    """The first ``top_k`` points (all, if there are fewer), in order: without detection nobody
+    selects any, and whoever has boxes from elsewhere looks theirs up."""
+    every = flat(maps).transpose(1, 2)
+    none = every[:, :0, 0]
+    return Chosen(every[:, :0, :4], none, none.int(), every[:, :top_k])
+
+
 def flat(maps: list[Tensor]) -> Tensor:
     """Maps [N, c, h, w] as one [N, c, A]."""
     return torch.cat([m.flatten(2) for m in maps], 2)

@@ -17,7 +17,7 @@ class EmbeddingHead(PointHead):
     @classmethod
     def make(cls, plan: HeadPlan) -> EmbeddingHead | None:
         config = plan.config
-        if config.embedding_dim is None or not plan.n_classes:
+        if config.embedding_dim is None:
             return None
         return cls(plan.width, config.embedding_hidden, config.embedding_dim)
 

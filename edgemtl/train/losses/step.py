@@ -9,7 +9,7 @@ from torch import Tensor
 
 from edgemtl.nn.heads import anchor_points, decode_boxes
 from edgemtl.nn.network import TrainingOutputs
-from edgemtl.train.assign import Assignment, assign, assign_one
+from edgemtl.train.assign import Assignment, assign, assign_by_place, assign_one
 from edgemtl.train.batches import Batch
 from edgemtl.train.config import LossConfig
 
@@ -24,6 +24,7 @@ class Assigned:
     usable bool [G]: annotated for detection and no ignore region; objects: their frame i64 [U],
     boxes_net f32 [U, 4] and labels i64 [U]; boxes f32 [B, A, 4]: what every point predicts;
     one, many: the points of each object in the one-to-one and the one-to-many assignment.
+    Without detection there are no boxes, and all points are in ``one``.
     """
 
     usable: Tensor
@@ -36,7 +37,7 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a loss may look at; ``assigned`` is None in a network without detection."""
+    """What a loss may look at; ``assigned`` is None where no head looks at points."""
 
     outputs: TrainingOutputs
     batch: Batch
@@ -61,15 +62,22 @@ class Step:
 
 
 def assign_objects(outputs: TrainingOutputs, batch: Batch) -> Assigned | None:
-    """Both assignments, in float32."""
-    if "detect" not in outputs.raw:
+    """Both assignments, in float32; None where no head looks at points.
+
+    Without detection an object's points are those where its box would be at home.
+    """
+    if outputs.features is None:
         return None
     size_hw = (int(batch.images.shape[2]), int(batch.images.shape[3]))
     points, strides = (t.to(batch.images.device) for t in anchor_points(size_hw))
-    raw = outputs.dense.box_raw.float().transpose(1, 2)
-    boxes = decode_boxes(raw, points, strides)
     usable = ~batch.ignore & batch.detect[batch.frame]
     objects = (batch.frame[usable], batch.boxes_net[usable], batch.labels[usable])
+    if "detect" not in outputs.raw:
+        placed = assign_by_place((points, strides), objects, _POINTS_OF_AN_OBJECT)
+        nobody = Assignment(*(getattr(placed, name)[:0] for name in Assignment.__slots__))
+        return Assigned(usable, objects, points, points.new_zeros(0, 0, 4), placed, nobody)
+    raw = outputs.dense.box_raw.float().transpose(1, 2)
+    boxes = decode_boxes(raw, points, strides)
     assert outputs.dense.logits_many is not None
     one, many = outputs.dense.logits_one.float(), outputs.dense.logits_many.float()
     return Assigned(

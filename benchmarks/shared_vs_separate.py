@@ -1,0 +1,266 @@
+"""One shared network against three single-task networks: results/shared_vs_separate.{json,svg}.
+
+    python benchmarks/shared_vs_separate.py --work DIR --part synthetic
+    python benchmarks/shared_vs_separate.py --work DIR --part real --data-root DATA
+
+Same backbone, neck, data, pictures and number of steps; the three differ in `tasks` alone:
+detection, image class, embeddings. The separate pipeline runs all three on a picture; a
+detection's embedding is what the re-identification network says at the point of the detection's
+box (see edgemtl.train.lookup), so IDF1 and rank-1 of the separate networks are of detections of
+the one with embeddings of the other, through the same tracker and the same evaluation as the
+shared network's. Latency is of ONNX Runtime on one thread, batch 1, all networks taking turns in
+one process; the separate networks' is their sum, in which embeddings are computed at 100 points as
+in the shared one. Real data need the backbone's weights, see benchmarks/train/street.toml. Without
+--part, the result is put together from the parts that are done. Exits 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import study
+from study_pictures import TASKS, look, paired_bootstrap
+from study_plot import shared_plot
+from study_separate import Joined, deploy
+
+from edgemtl.data.config import load_data
+from edgemtl.engine import open_session
+from edgemtl.engine.session import Session
+from edgemtl.evaluate import evaluate_model
+
+KINDS: dict[str, list[str] | None] = {
+    "shared": None, "detect": ["detect"], "classify": ["classify"], "embed": ["embed"],
+}  # fmt: skip
+SEPARATE = ("detect", "classify", "embed")
+SEEDS = (1, 2, 3)
+MOST_LOST = 0.005
+"""Synthetic world: of each score, mean over the seeds."""
+MOST_LOST_SURELY = 0.01
+"""Real data: the 95 % interval of no score's difference lies wholly below minus this."""
+MOST_COST = 0.45
+"""Of the separate networks' latency and parameters together."""
+ROUNDS, REPEATS = 200, 1000
+
+SYNTHETIC: study.Json = {
+    "name": "study", "data": study.HERE / "data" / "toy.toml", "size_hw": [128, 224],
+    "images": 16000, "batch": 8, "group": 4, "cache_mb": 1500,
+    "network": {"backbone": "mobilenet_v2", "backbone_width": 0.5, "neck_width": 48},
+    "augment": {"scale": [0.8, 1.25], "mosaic": 0.0, "gain": 0.15, "bias": 10.0,
+                "saturation": 0.15},
+    "optimiser": {"rate": 2e-3, "backbone_rate": 1.0, "weight_decay": 0.01},
+    "loss": {"embed": 0.2}, "validate": {"every": 4000},
+}  # fmt: skip
+REAL: study.Json = {
+    "name": "study", "data": study.HERE / "data" / "street.toml", "size_hw": [320, 416],
+    "images": 8000, "batch": 8, "group": 4, "seed": 1,
+    "network": {"backbone": "efficientnet_lite0", "weights": "$EDGEMTL_LITE0",
+                "fold_batch_norm": True, "frozen_stages": 3, "neck_width": 96},
+    "augment": {"scale": [0.6, 1.6], "mosaic": 0.35, "mosaic_until": 0.6},
+    "optimiser": {"rate": 1e-3, "backbone_rate": 0.25}, "validate": {"every": 2000},
+}  # fmt: skip
+QUICK: study.Json = {"images": 64, "size_hw": [64, 96], "validate": {"every": 32, "limit": 60}}
+
+
+def prepare(folder: Path, config: study.Json, root: Path | None, quick: bool) -> study.Json:
+    """Train and export the four networks into ``folder``; seconds and parameters of each."""
+    config = study.merged(config, QUICK if quick else {})
+    facts = {}
+    for kind, tasks in KINDS.items():
+        wanted = config if tasks is None else {**config, "tasks": tasks}
+        done = study.train(folder / kind, wanted, root)
+        deployed = deploy(done.best, folder / kind, config["data"], root)
+        facts[kind] = {
+            "cpu_s": done.cpu_s, "wall_s": done.wall_s, "judgements": done.judgements,
+            "parameters": study.parameters(deployed),
+        }  # fmt: skip
+    return facts
+
+
+def sessions(folder: Path) -> tuple[Session, Session]:
+    """The shared network and the three as one."""
+    parts = [folder / "detect" / "fp32.onnx", folder / "classify" / "fp32.onnx",
+             folder / "embed" / "every_point.onnx"]  # fmt: skip
+    return open_session(folder / "shared" / "fp32.onnx", threads=1), Joined(*parts)
+
+
+def headline(scores: study.Json) -> dict[str, float]:
+    """The scores that are compared, of an evaluation as JSON."""
+    together = scores["together"]
+    classes = together["classification"]["per_class"].values()
+    return {
+        "map": together["detection"]["map"], "map50": together["detection"]["map50"],
+        "top1": together["classification"]["top1"],
+        "precision": statistics.mean(c["precision"] for c in classes),
+        "recall": statistics.mean(c["recall"] for c in classes),
+        "hota": together["tracking"]["hota"], "idf1": together["tracking"]["idf1"],
+        "rank1": together["retrieval"]["rank1"],
+    }  # fmt: skip
+
+
+def evaluate(folder: Path, data: Path, root: Path | None) -> study.Json:
+    """Scores of both on the validation data."""
+    mix = load_data(data, "val", root)
+    found = {}
+    for name, session in zip(("shared", "separate"), sessions(folder), strict=True):
+        with closing(session):
+            found[name] = evaluate_model(session, mix).to_dict()
+    return found
+
+
+def cost(folder: Path, rounds: int) -> study.Json:
+    """Latency by precision and network, and what the shared one costs of the separate ones."""
+    result: study.Json = {}
+    for precision in ("fp32", "int8"):
+        times = study.latency({k: folder / k / f"{precision}.onnx" for k in KINDS}, rounds)
+        sums = [sum(ms) for ms in zip(*(times[k] for k in SEPARATE), strict=True)]
+        ratio = statistics.median(a / b for a, b in zip(times["shared"], sums, strict=True))
+        result[precision] = {
+            **study.median_ms({**times, "separate": sums}), "ratio": round(ratio, 4),
+        }  # fmt: skip
+    weights = {k: study.parameters(folder / k / "fp32.onnx") for k in KINDS}
+    weights["separate"] = sum(weights[k] for k in SEPARATE)
+    ratio = round(weights["shared"] / weights["separate"], 4)
+    return {"latency_cpu_ms": result, "parameters": {**weights, "ratio": ratio}}
+
+
+def times_to_quality(facts: study.Json, names: dict[str, str]) -> study.Json:
+    """Seconds of training until both are as good as the worse of them ends.
+
+    ``names``: of each task's score in the log. The log of the embedding network is of true boxes,
+    the shared one's of detections: there each is asked for 95 % of what it ends with itself.
+    """
+    result: study.Json = {}
+    for task, score in names.items():
+        ends = [facts[kind]["judgements"][-1]["scores"].get(score) for kind in ("shared", task)]
+        wanted = [0.95 * end for end in ends] if task == "embed" else [min(ends)] * 2
+        both = [
+            study.seconds_to(facts[kind]["judgements"], score, quality)
+            for kind, quality in zip(("shared", task), wanted, strict=True)
+        ]
+        result[task] = {"shared_s": both[0], "separate_s": both[1]}
+    known = [r for r in result.values() if None not in r.values()]
+    result["all"] = {
+        "shared_s": max((r["shared_s"] for r in known), default=None),
+        "separate_s": round(sum(r["separate_s"] for r in known), 1),
+    }
+    return result
+
+
+def synthetic(work: Path, seeds: Sequence[int], quick: bool) -> study.Json:
+    """Each seed's figures, and their means."""
+    each = {}
+    for seed in seeds:
+        folder = work / f"seed{seed}"
+        facts = prepare(folder, {**SYNTHETIC, "seed": seed}, None, quick)
+        scores = study.once(folder / "scores.json", lambda at=folder: evaluate(
+            at, SYNTHETIC["data"], None))  # fmt: skip
+        names = {"detect": "world.map", "classify": "world.top1", "embed": "world.rank1"}
+        each[str(seed)] = {
+            "scores": {side: headline(scores[side]) for side in ("shared", "separate")},
+            "training": {kind: {k: f[k] for k in ("cpu_s", "wall_s")} for kind, f in facts.items()},
+            "time_to_quality": times_to_quality(facts, names),
+        }
+    differences = {
+        task: [e["scores"]["shared"][task] - e["scores"]["separate"][task] for e in each.values()]
+        for task in next(iter(each.values()))["scores"]["shared"]
+    }
+    return {
+        "config": json.loads(json.dumps(SYNTHETIC, default=lambda path: path.name)),
+        "seeds": each,
+        "difference": {
+            task: {"mean": round(statistics.mean(d), 4), "each": [round(v, 4) for v in d]}
+            for task, d in differences.items()
+        },
+        "cost": cost(work / f"seed{seeds[0]}", 5 if quick else ROUNDS),
+    }
+
+
+def real(work: Path, root: Path, quick: bool) -> study.Json:
+    """Real data, one seed: intervals over the pictures."""
+    facts = prepare(work, REAL, root, quick)
+    scores = study.once(work / "scores.json", lambda: evaluate(work, REAL["data"], root))
+
+    def intervals() -> study.Json:
+        mix, seen = load_data(REAL["data"], "val", root), []
+        for session in sessions(work):
+            with closing(session):
+                seen.append(look(session, mix))
+        repeats = 20 if quick else REPEATS
+        return {task: paired_bootstrap(task, seen[0], seen[1], repeats) for task in TASKS}
+
+    return {
+        "config": json.loads(json.dumps(REAL, default=lambda path: path.name)),
+        "scores": {side: headline(scores[side]) for side in ("shared", "separate")},
+        "sets": {side: scores[side]["sets"] for side in ("shared", "separate")},
+        "intervals": study.once(work / "intervals.json", intervals),
+        "training": {kind: {k: f[k] for k in ("cpu_s", "wall_s")} for kind, f in facts.items()},
+        "time_to_quality": times_to_quality(facts, {
+            "detect": "vehicles.map", "classify": "vehicles.top1", "embed": "pets.rank1",
+        }),
+        "cost": cost(work, 5 if quick else ROUNDS),
+    }  # fmt: skip
+
+
+def misses(parts: study.Json) -> list[str]:
+    """Targets that were not met, in words."""
+    found = [f"{part}: not measured yet" for part in ("synthetic", "real") if part not in parts]
+    better = False
+    if "synthetic" in parts:
+        seeds = len(parts["synthetic"]["seeds"])
+        if seeds < len(SEEDS):
+            found.append(f"synthetic: {seeds} of {len(SEEDS)} seeds measured")
+        for task in TASKS:
+            mean = parts["synthetic"]["difference"][task]["mean"]
+            better |= mean > 0
+            if mean < -MOST_LOST:
+                found.append(f"synthetic {task}: {mean:+.4f}, may lose {MOST_LOST}")
+    if "real" in parts:
+        for task, interval in parts["real"]["intervals"].items():
+            better |= interval["low"] > 0
+            if interval["high"] < -MOST_LOST_SURELY:
+                found.append(f"real {task}: at most {interval['high']:+.4f} with 95 % certainty")
+    for part, result in parts.items():
+        ratios = {"parameters": result["cost"]["parameters"]["ratio"]}
+        ratios |= {k: v["ratio"] for k, v in result["cost"]["latency_cpu_ms"].items()}
+        found += [
+            f"{part} {what}: {ratio:.3f} of the separate networks', target {MOST_COST}"
+            for what, ratio in ratios.items()
+            if ratio > MOST_COST
+        ]
+    return found if better or not parts else [*found, "no task is better than alone"]
+
+
+def main() -> int:
+    parser = study.arguments(__doc__, "shared_vs_separate.json")
+    parser.add_argument("--part", choices=["synthetic", "real"])
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=SEEDS, help="synthetic: train these"
+    )
+    parser.add_argument("--data-root", type=Path)
+    options = parser.parse_args()
+    parts: dict[str, Any] = {}
+    for part in ("synthetic", "real"):
+        folder, kept = options.work / part, options.work / f"{part}.json"
+        if part == options.part:
+            made = (
+                synthetic(
+                    folder, options.seeds[:1] if options.quick else options.seeds, options.quick
+                )
+                if part == "synthetic"
+                else real(folder, options.data_root, options.quick)
+            )
+            kept.write_text(json.dumps(made), encoding="utf-8")
+        if kept.exists():
+            parts[part] = json.loads(kept.read_text(encoding="utf-8"))
+    shared_plot(parts, options.out.with_suffix(".svg"))
+    return study.finish(options.out, parts, misses(parts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

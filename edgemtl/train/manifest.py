@@ -1,0 +1,37 @@
+"""Which tasks a run trains: the manifest of the network to be."""
+
+from __future__ import annotations
+
+from edgemtl import __version__
+from edgemtl.data.config import DataMix
+from edgemtl.errors import ConfigError
+from edgemtl.manifest import InputSpec, Manifest
+from edgemtl.train.config import TrainConfig
+
+
+def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
+    """The contract of the network to be: only tasks that some data set labels.
+
+    Raises ConfigError if the config asks for a task that none does.
+    """
+    tasks = {task for data in mix.sets for task in data.tasks}
+    missing = sorted(set(config.tasks or ()) - tasks)
+    if missing:
+        raise ConfigError(
+            f"tasks: no data set labels '{missing[0]}', they label {sorted(tasks)}",
+            "take it out of tasks, or add data that label it",
+        )
+    tasks &= set(config.tasks or tasks)
+    width = config.network.embedding_dim if "embed" in tasks else None
+    return Manifest(
+        name=config.name,
+        input=InputSpec(size_hw=config.size_hw),
+        classes=mix.classes if "detect" in tasks else (),
+        image_classes=mix.image_classes if "classify" in tasks else (),
+        embedding_dim=width,
+        top_k=config.network.top_k,
+        min_score=config.min_score,
+        data=config.sources,
+        weights_licence=config.weights_licence,
+        edgemtl_version=__version__,
+    )
