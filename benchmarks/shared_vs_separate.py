@@ -48,13 +48,13 @@ MOST_COST = 0.45
 ROUNDS, REPEATS = 200, 1000
 
 SYNTHETIC: study.Json = {
-    "name": "study", "data": study.HERE / "data" / "toy.toml", "size_hw": [128, 224],
+    "name": "study", "data": study.HERE / "data" / "study.toml", "size_hw": [128, 224],
     "images": 16000, "batch": 8, "group": 4, "cache_mb": 1500,
     "network": {"backbone": "mobilenet_v2", "backbone_width": 0.5, "neck_width": 48},
     "augment": {"scale": [0.8, 1.25], "mosaic": 0.0, "gain": 0.15, "bias": 10.0,
                 "saturation": 0.15},
     "optimiser": {"rate": 2e-3, "backbone_rate": 1.0, "weight_decay": 0.01},
-    "loss": {"embed": 0.2}, "validate": {"every": 4000},
+    "loss": {"embed": 0.2}, "validate": {"every": 4000, "limit": 600},
 }  # fmt: skip
 REAL: study.Json = {
     "name": "study", "data": study.HERE / "data" / "street.toml", "size_hw": [320, 416],
@@ -90,17 +90,17 @@ def sessions(folder: Path) -> tuple[Session, Session]:
 
 
 def headline(scores: study.Json) -> dict[str, float]:
-    """The scores that are compared, of an evaluation as JSON."""
+    """The scores that are compared, of an evaluation as JSON; 0 where nothing was found at all."""
     together = scores["together"]
     classes = together["classification"]["per_class"].values()
-    return {
-        "map": together["detection"]["map"], "map50": together["detection"]["map50"],
-        "top1": together["classification"]["top1"],
-        "precision": statistics.mean(c["precision"] for c in classes),
-        "recall": statistics.mean(c["recall"] for c in classes),
-        "hota": together["tracking"]["hota"], "idf1": together["tracking"]["idf1"],
-        "rank1": together["retrieval"]["rank1"],
+    wanted = {
+        "map": ("detection", "map"), "map50": ("detection", "map50"),
+        "top1": ("classification", "top1"), "hota": ("tracking", "hota"),
+        "idf1": ("tracking", "idf1"), "rank1": ("retrieval", "rank1"),
     }  # fmt: skip
+    found = {key: together.get(task, {}).get(name) or 0.0 for key, (task, name) in wanted.items()}
+    means = {key: statistics.mean(c[key] for c in classes) for key in ("precision", "recall")}
+    return {**found, **means}
 
 
 def evaluate(folder: Path, data: Path, root: Path | None) -> study.Json:
@@ -137,7 +137,8 @@ def times_to_quality(facts: study.Json, names: dict[str, str]) -> study.Json:
     """
     result: study.Json = {}
     for task, score in names.items():
-        ends = [facts[kind]["judgements"][-1]["scores"].get(score) for kind in ("shared", task)]
+        rows = [facts[kind]["judgements"][-1] for kind in ("shared", task)]
+        ends = [row["scores"].get(score, 0.0) for row in rows]
         wanted = [0.95 * end for end in ends] if task == "embed" else [min(ends)] * 2
         both = [
             study.seconds_to(facts[kind]["judgements"], score, quality)

@@ -35,6 +35,7 @@ def config(balance: str, steps: int = 1) -> TrainConfig:
     return TrainConfig.model_validate({
         "name": "small", "data": Path("shapes.toml"), "size_hw": (64, 96), "images": 4 * steps,
         "batch": 4, "network": SMALL, "loss": {"balance": balance},
+        "data_checks": {"allow_overlap": True},
     })  # fmt: skip
 
 
