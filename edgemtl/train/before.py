@@ -64,6 +64,7 @@ def options_of(config: TrainConfig) -> CheckOptions:
     return CheckOptions(
         size_hw=config.size_hw,
         zoom=config.augment.scale[1],
+        tasks=config.tasks,
         min_boxes=own.min_boxes,
         near_bits=own.near_bits,
         seconds=own.seconds,

@@ -195,6 +195,21 @@ def test_image_classes_and_tasks_that_one_side_lacks() -> None:
     ]
 
 
+def test_what_is_not_trained_is_not_missed() -> None:
+    names = ("day", "night")
+    boxes = ((0, 0, 30, 30), 0), ((0, 0, 30, 30), 1)
+    settings = {"image_classes": names, "tasks": ("detect", "classify", "embed")}
+    t = MemorySet("t", [scenery(1)], [truth(*boxes, scene=0, ids=[1, 2])], **settings)  # type: ignore[arg-type]
+    v = MemorySet("v", [scenery(3)], [truth(scene=0)], image_classes=names, tasks=("classify",))
+    only = [
+        "warning: train: no picture of the image class 'night'",
+    ]
+    assert found([t], [v], replace(OPTIONS, min_boxes=9, tasks=("classify",))) == only
+    everything = found([t], [v], replace(OPTIONS, min_boxes=9))
+    assert len(everything) == 6
+    assert set(only) < set(everything)
+
+
 def test_sets_that_teach_nothing() -> None:
     good, val = labelled("good", range(5, 9)), labelled("v", [30])
     bare = MemorySet("bare", [scenery(1), scenery(2)])

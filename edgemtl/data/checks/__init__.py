@@ -1,7 +1,7 @@
 """What is wrong, or worth knowing, about the data of a run, before its first step."""
 
-from edgemtl.data.checks.report import LEVELS, DataReport, Finding, read_report
-from edgemtl.data.checks.run import CheckOptions, check_data
+from edgemtl.data.checks.report import LEVELS, CheckOptions, DataReport, Finding, read_report
+from edgemtl.data.checks.run import check_data
 from edgemtl.data.checks.table import print_report
 
 __all__ = [

@@ -72,7 +72,7 @@ class _Count:
             counted=self.counted,
             looked_at=int(self.looks.seen.sum()),
             boxes={c: int(n) for c, n, known in zip(data.classes, self.boxes, data.labelled,
-                                                    strict=True) if known or n},
+                                                    strict=True) if boxes and (known or n)},
             ignored=self.ignored,
             without_boxes=self.without if boxes else None,
             identities=len(self.identities),

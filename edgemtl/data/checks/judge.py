@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgemtl.data.checks.report import DataReport, Finding, SetCensus
+from edgemtl.data.checks.report import CheckOptions, DataReport, Finding, SetCensus
 
 _SMALL_SHARE, _BEYOND_SHARE = 0.2, 0.1
 _ENOUGH = 1000  # pictures counted, that say something even where time left others out
 
 
 def judge_counts(
-    report: DataReport, classes: Sequence[str], image_classes: Sequence[str], min_boxes: int
+    report: DataReport, classes: Sequence[str], image_classes: Sequence[str], options: CheckOptions
 ) -> list[Finding]:
     """Findings on the counts of ``report``; ``classes`` and ``image_classes`` are the mix's."""
-    found = _classes(report, classes, min_boxes)
     tasks = {split: _tasks(report, split) for split in ("train", "val")}
+    if options.tasks is not None:
+        tasks["train"] &= set(options.tasks)
+    found = _classes(report, classes, options.min_boxes) if "detect" in tasks["train"] else []
     if "classify" in tasks["train"] and _told(report, "train"):
         judged = "classify" in tasks["val"] and _told(report, "val")
         found += _image_classes(report, image_classes, judged)
@@ -25,7 +27,7 @@ def judge_counts(
                     "add a [[val]] set that does, or its training is not judged")
         )  # fmt: skip
     for one in report.sets:
-        found += _set(one)
+        found += _set(one, tasks["train"])
     return found
 
 
@@ -47,8 +49,6 @@ def _classes(report: DataReport, classes: Sequence[str], min_boxes: int) -> list
     have, judged = report.boxes("train"), report.boxes("val")
     complete = all(s.counted == s.pictures for s in report.sets if s.split == "train")
     if not _told(report, "train"):
-        return []
-    if not any(one.labelled for one in report.sets if one.split == "train"):
         return []
     for name in classes:
         if name not in have:
@@ -88,7 +88,7 @@ def _image_classes(report: DataReport, names: Sequence[str], judged: bool) -> li
     return found
 
 
-def _set(one: SetCensus) -> list[Finding]:
+def _set(one: SetCensus, trained: set[str]) -> list[Finding]:
     found = []
     where = f"{one.split} '{one.name}'"
     boxes = sum(one.boxes.values())
@@ -96,13 +96,13 @@ def _set(one: SetCensus) -> list[Finding]:
         found.append(Finding("note", where, "weight 0: it takes no part"))
     if not one.tasks:
         found.append(Finding("warning", where, "it labels no task", "give its tasks, or remove it"))
-    if one.without_boxes is not None and not boxes and _enough(one):
+    if "detect" in trained and one.without_boxes is not None and not boxes and _enough(one):
         found.append(
             Finding("warning", where, f"no boxes in {one.counted} pictures",
                     "check the annotation file, and 'rename' if it has other class names")
         )  # fmt: skip
     alone = not one.repeated_identities and _enough(one)
-    if "embed" in one.tasks and one.split == "train" and alone:
+    if "embed" in trained & set(one.tasks) and one.split == "train" and alone:
         found.append(
             Finding("warning", where, "no identity is in two pictures: embeddings learn nothing",
                     "give sequences with identities, or take 'embed' out of tasks")

@@ -1,4 +1,4 @@
-"""The result of the checks: plain values, so that it is written, read again and compared."""
+"""What the checks are told, and what they say: plain values, written, read again and compared."""
 
 from __future__ import annotations
 
@@ -13,6 +13,24 @@ from edgemtl.files import write_text
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """``size_hw``: the network's input, ``sizes`` that of data sets by name; ``zoom``: the largest
+    scale of augmentation; ``tasks`` that are trained, None: all that the data label; ``min_boxes``
+    that a class should have; ``near_bits`` of 64 in which look-alikes may differ; ``seconds`` for
+    pictures, and again for annotations; ``allow_overlap``: pictures in training and validation are
+    no error."""
+
+    size_hw: tuple[int, int]
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    zoom: float = 1.0
+    tasks: tuple[str, ...] | None = None
+    min_boxes: int = 20
+    near_bits: int = 8
+    seconds: float = 60.0
+    allow_overlap: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgemtl.data.base import DataSet
@@ -12,28 +12,12 @@ from edgemtl.data.checks.census import count
 from edgemtl.data.checks.judge import judge_counts
 from edgemtl.data.checks.overlap import find_copies, find_overlap
 from edgemtl.data.checks.pictures import look_at
-from edgemtl.data.checks.report import LEVELS, DataReport, Finding
+from edgemtl.data.checks.report import LEVELS, CheckOptions, DataReport, Finding
 from edgemtl.data.config import DataMix
 from edgemtl.data.synthetic import SyntheticWorld
 
 _VERSION = "1"  # of the checks: a result of others is not used again
 _WORLD_SAMPLES = 64
-
-
-@dataclass(frozen=True)
-class CheckOptions:
-    """``size_hw``: the network's input, ``sizes`` that of data sets by name; ``zoom``: the largest
-    scale of augmentation; ``min_boxes`` that a class should have; ``near_bits`` of 64 in which
-    look-alikes may differ; ``seconds`` for pictures, and again for annotations;
-    ``allow_overlap``: pictures in training and validation are no error."""
-
-    size_hw: tuple[int, int]
-    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    zoom: float = 1.0
-    min_boxes: int = 20
-    near_bits: int = 8
-    seconds: float = 60.0
-    allow_overlap: bool = False
 
 
 def check_data(
@@ -58,7 +42,7 @@ def check_data(
     findings = [
         *find_overlap(ours, theirs, options.near_bits, options.allow_overlap),
         *find_copies(ours),
-        *judge_counts(report, train.classes, train.image_classes, options.min_boxes),
+        *judge_counts(report, train.classes, train.image_classes, options),
         *_problems("train", train),
         *_problems("val", val),
     ]
