@@ -79,7 +79,6 @@ def train(
       torchrun --nproc-per-node 4 -m edgemtl train street.toml --out runs/street
     """
     require("torch", "train", "training")
-    from edgemtl.data.checks import LEVELS
     from edgemtl.train.before import check_run
     from edgemtl.train.config import load_train_config
     from edgemtl.train.loop import run_training
@@ -89,8 +88,7 @@ def train(
     folder = out or Path("runs") / config.stem
     if check:
         report = check_run(load_train_config(config), folder, data_root)
-        counts = ", ".join(f"{len(report.of(level))} {level}s" for level in LEVELS)
-        finish(report.to_dict(), f"{counts}: see {folder}/data.json and mix.jpg", as_json)
+        finish(report.to_dict(), f"{report.counts()}: see {folder}/data.json and mix.jpg", as_json)
         report.refuse_errors()
         return
     best = run_training(load_train_config(config), out=folder, resume=resume, data_root=data_root)

@@ -34,8 +34,7 @@ def check_before(
     kept = None if again else read_report(out / REPORT_FILE)
     report = check_data(train, val, options_of(config), kept)
     if report is kept:
-        counts = f"{len(report.of('error'))} errors, {len(report.of('warning'))} warnings"
-        said = f"data: as checked before ({counts}, see '{out / REPORT_FILE}')"
+        said = f"data: as checked before ({report.counts()}, see '{out / REPORT_FILE}')"
         print(said, file=sys.stderr, flush=True)
     else:
         print_report(report)

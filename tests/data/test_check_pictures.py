@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -121,12 +122,17 @@ def test_bits(monkeypatch: pytest.MonkeyPatch, old_numpy: bool) -> None:
     assert count_bits(values[:, ::2]).tolist() == [row[::2] for row in wanted]
 
 
-@pytest.mark.parametrize("lengths", [[], [0], [1], [5, 0, 33], [16, 17, 100]])
-def test_every_picture_once_and_the_first_ones_evenly(lengths: list[int]) -> None:
+@pytest.mark.parametrize("lengths", [[], [0], [1], [5, 0, 33], [64, 65, 1000], [100000, 900]])
+def test_every_picture_once_and_a_few_of_each_set_first(lengths: list[int]) -> None:
     order = [(which, k) for which, part in coarse_to_fine(lengths) for k in part]
     assert Counter(order) == Counter((w, k) for w, n in enumerate(lengths) for k in range(n))
-    first = [(w, k) for w, n in enumerate(lengths) for k in range(0, n, 16)]
-    assert order[: len(first)] == first
+    parts = list(coarse_to_fine(lengths))[: len(lengths)]
+    assert [which for which, _ in parts] == list(range(len(lengths)))
+    for which, part in parts:
+        assert len(part) <= 64
+        assert len(part) > 32 or len(part) == lengths[which]
+        gaps = {b - a for a, b in pairwise(part)}
+        assert len(gaps) <= 1, "evenly"
 
 
 def test_time_ends_it_between_two_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +143,9 @@ def test_time_ends_it_between_two_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
         assert result == (which, index)
         seen.append(result)
         now[0] += 0.1
-    assert len(seen) == 7 + 63  # every 16th of both: the second 32 began before the time was up
+    # 50 of the first set (every second), then 32 of the other: both blocks began in time
+    assert seen[:50] == [(0, k) for k in range(0, 100, 2)]
+    assert len(seen) == 50 + 32
     assert not list(visit.visit([10], lambda w, k: k, 0.0, "x"))
 
 

@@ -93,7 +93,7 @@ def test_checks_that_find_an_error_end_with_it(
     data.write_text(DATA.replace("seed = 2", "seed = 1"), encoding="utf-8")
     assert invoke(["train", str(config), "--check", "--out", str(tmp_path / "run")]) == 1
     out, err = capsys.readouterr()
-    assert out.startswith("1 errors, ")
+    assert out.startswith("1 error, ")
     assert err.splitlines()[-2].startswith("error: train 'world', val 'other': 4 pictures are in")
     assert "allow_overlap" in err.splitlines()[-1]
     assert invoke(["train", str(config), "--out", str(tmp_path / "run")]) == 1

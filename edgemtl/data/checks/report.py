@@ -91,6 +91,11 @@ class DataReport:
     def of(self, level: Level) -> list[Finding]:
         return [finding for finding in self.findings if finding.level == level]
 
+    def counts(self) -> str:
+        """How many findings there are of each level, in words."""
+        found = [(len(self.of(level)), level) for level in LEVELS]
+        return ", ".join(f"{n} {level}{'' if n == 1 else 's'}" for n, level in found)
+
     def boxes(self, split: str) -> dict[str, int]:
         """Boxes by class over the sets of a split; classes that no set labels are not there."""
         return _sum([one.boxes for one in self.sets if one.split == split])

@@ -11,23 +11,33 @@ from typing import TypeVar
 from edgemtl.progress import track
 
 T = TypeVar("T")
-_COARSEST = 16
+_FIRST = 64  # pictures of each set at most, before any set's turn comes again
 _BLOCK = 32
 _MOST_THREADS = 4
 
 
 def coarse_to_fine(lengths: Sequence[int]) -> Iterator[tuple[int, range]]:
-    """(set, indices): every 16th picture of each set, then those between, until all were there.
+    """(set, indices): a few of each set, evenly, then those between, until all were there.
 
-    Indices ascend within a range, since neighbours are cheap to read in videos and worlds.
+    By turns, so that a large set does not keep the small ones waiting. Indices ascend within a
+    range, since neighbours are cheap to read in videos and worlds.
     """
-    stride = _COARSEST
-    for which, length in enumerate(lengths):
-        yield which, range(0, length, stride)
+    passes = [_passes(length) for length in lengths]
+    for level in range(max(map(len, passes), default=0)):
+        for which, own in enumerate(passes):
+            if level < len(own):
+                yield which, own[level]
+
+
+def _passes(length: int) -> list[range]:
+    stride = 1
+    while length > stride * _FIRST:
+        stride *= 2
+    passes = [range(0, length, stride)]
     while stride > 1:
-        for which, length in enumerate(lengths):
-            yield which, range(stride // 2, length, stride)
+        passes.append(range(stride // 2, length, stride))
         stride //= 2
+    return passes
 
 
 def visit(
