@@ -56,6 +56,15 @@ class DataSource(_Frozen):
     images: int | None = None
 
 
+class IdentitySource(_Frozen):
+    """Identities that the embeddings were trained on: ``ranges``, first and last, of the numbers
+    in one source of annotations (see :mod:`edgemtl.data.identities`).
+    """
+
+    source: str
+    ranges: tuple[tuple[int, int], ...]
+
+
 class CalibrationRecord(_Frozen):
     """Where INT8 ranges came from."""
 
@@ -98,6 +107,9 @@ class Manifest(_Frozen):
     precision: Literal["fp32", "fp16", "int8", "mixed"] = "fp32"
     dialect: Literal["none", "trt", "ort"] = "none"
     data: tuple[DataSource, ...] = ()
+    identities: tuple[IdentitySource, ...] = Field(
+        default=(), description="seen in training; empty: not known, or none"
+    )
     weights_licence: str = "Apache-2.0"
     calibration: CalibrationRecord | None = None
     edgemtl_version: str = ""
@@ -110,10 +122,12 @@ class Manifest(_Frozen):
 
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Own models say nothing of adoption: their files stay as the first release reads them."""
+        """What says nothing is left out: such files stay as the first release reads them."""
         fields: dict[str, Any] = handler(self)
         if self.adopted is None:
             fields.pop("adopted", None)
+        if not self.identities:
+            fields.pop("identities", None)
         return fields
 
     @property

@@ -112,6 +112,12 @@ def evaluate(
     data: Annotated[Path, typer.Option(metavar="DATA.toml", help="Data sets; [[val]] is scored.")],
     data_root: DataRoot = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Pictures of each set at most.")] = None,
+    tasks: Annotated[
+        str, typer.Option(metavar="TASK,...", help="Of detect, classify, track, embed.")
+    ] = "",
+    true_boxes: Annotated[
+        bool, typer.Option("--true-boxes", help="Search identities at every true box.")
+    ] = False,
     tracker: TrackerOption = TrackerName.EDGEMTL,
     backend: Backend = "auto",
     threads: Threads = None,
@@ -129,11 +135,23 @@ def evaluate(
     from edgemtl.track.presets import preset
 
     mix = load_data(data, "val", data_root)
+    options = EvaluateOptions(
+        limit=limit,
+        tasks=tuple(task.strip() for task in tasks.split(",") if task.strip()),
+        true_boxes=true_boxes,
+        tracker=preset(tracker.value),
+    )
     with closing(open_session(model, backend=backend, threads=threads)) as session:
-        options = EvaluateOptions(limit=limit, tracker=preset(tracker.value))
         result = evaluate_model(session, mix, options)
     text = "\n\n".join(
-        table(rows[1:], rows[0]) for rows in (result.rows(), result.class_rows()) if rows
+        table(rows[1:], rows[0])
+        for rows in (
+            result.rows(),
+            result.class_rows(),
+            result.image_class_rows(),
+            result.identity_rows(),
+        )
+        if rows
     )
     finish({**result.to_dict(), "problems": len(mix.problems)}, text, as_json)
 

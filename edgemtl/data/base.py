@@ -56,7 +56,8 @@ class DataSet(ABC):
 
     Attributes: ``name``; ``classes`` and ``image_classes`` of the whole mix; ``labelled`` bool [C],
     the classes that are annotated exhaustively here; ``tasks`` that have annotations;
-    ``sequences``, empty for unordered pictures; ``weight``, how often training draws from it.
+    ``sequences``, empty for unordered pictures; ``identity_source``, what the identities are
+    numbers of: equal in two sets if they share them; ``weight``, how often training draws from it.
     """
 
     name: str
@@ -64,6 +65,7 @@ class DataSet(ABC):
     image_classes: tuple[str, ...]
     labelled: NDArray[np.bool_]
     tasks: frozenset[Task]
+    identity_source: str | None = None
     sequences: tuple[SequenceInfo, ...] = ()
     weight: float = 1.0
 
@@ -77,6 +79,14 @@ class DataSet(ABC):
     @abstractmethod
     def truth(self, index: int) -> Truth:
         """The annotation, without decoding the picture."""
+
+    def identities(self) -> set[int]:
+        """Every identity that is annotated here, other than by ignore regions alone."""
+        found: set[int] = set()
+        for index in range(len(self)):
+            truth = self.truth(index)
+            found.update(truth.identities[~truth.ignore].tolist())
+        return found - {UNKNOWN}
 
     @abstractmethod
     def file(self, index: int) -> str:

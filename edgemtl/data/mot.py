@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgemtl.data.base import DataSet, SequenceInfo, Truth
+from edgemtl.data.identities import file_source
 from edgemtl.data.imageset import RawBox, TruthBuilder, picture_size
 from edgemtl.data.problems import ProblemLog
 from edgemtl.data.spec import SetSpec
@@ -59,7 +60,7 @@ def read_mot(spec: SetSpec, files: MotFiles, log: ProblemLog) -> MotSet:
     truths = []
     for number, size in frames.sizes.items():
         truths.append(builder.truth(boxes.get(number, []), size))
-    return MotSet(spec, frames, tuple(truths), builder)
+    return MotSet(spec, frames, tuple(truths), builder, file_source(files.annotations))
 
 
 @dataclass(frozen=True)
@@ -197,12 +198,18 @@ class MotSet(DataSet):
     """The frames of one sequence in order."""
 
     def __init__(
-        self, spec: SetSpec, frames: _Frames, truths: tuple[Truth, ...], builder: TruthBuilder
+        self,
+        spec: SetSpec,
+        frames: _Frames,
+        truths: tuple[Truth, ...],
+        builder: TruthBuilder,
+        source: str,
     ) -> None:
         self.name, self.weight = spec.name, spec.weight
         self.classes, self.image_classes = spec.classes, spec.image_classes
         self.labelled, self.tasks = builder.labelled, builder.tasks
         self.dropped = dict(builder.dropped)
+        self.identity_source = source
         self.sequences = (SequenceInfo(spec.name, 0, len(truths), frames.fps),)
         self._frames, self._truths = frames, truths
         self._numbers = tuple(frames.sizes)

@@ -95,6 +95,7 @@ class SyntheticWorld(DataSet):
         self.classes, self.image_classes = SHAPES, SCENES
         self.labelled = np.ones(len(SHAPES), bool)
         self.tasks: frozenset[Task] = frozenset(("detect", "classify", "embed"))
+        self.identity_source = f"synthetic:{seed}"
         self.size_hw, self.fps = size_hw, fps
         self._seed, self._clips, self._length = seed, clips, frames_per_clip
         self.sequences = tuple(
@@ -105,6 +106,10 @@ class SyntheticWorld(DataSet):
 
     def __len__(self) -> int:
         return self._clips * self._length
+
+    def identities(self) -> set[int]:
+        """All that the clips may show: nothing is drawn to find out."""
+        return set(range(self._clips * _IDS_PER_CLIP))
 
     def file(self, index: int) -> str:
         return f"synthetic:{self._seed}/{index // self._length}#{index % self._length}"

@@ -13,7 +13,7 @@ from edgemtl.evaluate.options import EvaluateOptions
 from edgemtl.evaluate.report import Evaluation, SetScores
 from edgemtl.evaluate.setrun import SetRun
 from edgemtl.evaluate.tasks import SceneTask
-from edgemtl.metrics import DetectionMeter, RetrievalScores, combine
+from edgemtl.metrics import DetectionMeter, combine, combine_retrieval
 
 if TYPE_CHECKING:
     from edgemtl.data.config import DataMix
@@ -80,20 +80,5 @@ def _together(runs: Sequence[SetRun], mix: DataMix, each: Sequence[SetScores]) -
         classification=scene.scores(),
         box_class=scene.box_class_scores(),
         tracking=combine([m for task in tracking for m in task.meters]) if tracking else None,
-        retrieval=_mean_retrieval([s.retrieval for s in each if s.retrieval is not None]),
-    )
-
-
-def _mean_retrieval(parts: Sequence[RetrievalScores]) -> RetrievalScores | None:
-    """The mean over the queries of all sets; identities of different sets are never compared."""
-    if not parts:
-        return None
-    parts = [part for part in parts if part.queries] or list(parts)
-    queries = sum(part.queries for part in parts)
-    if not queries:
-        return parts[0]
-    return RetrievalScores(
-        rank1=sum(p.rank1 * p.queries for p in parts) / queries,
-        map=sum(p.map * p.queries for p in parts) / queries,
-        queries=queries,
+        retrieval=combine_retrieval([s.retrieval for s in each if s.retrieval is not None]),
     )

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from edgemtl.metrics import (
     ClassificationScores,
     DetectionScores,
@@ -98,6 +100,40 @@ class Evaluation:
         header: list[object] = ["class", "AP", "AP50"]
         return [header] + [[self.classes[c], *both] for c, both in found.per_class.items()]
 
+    def image_class_rows(self) -> list[list[object]]:
+        """A table of the image classes over all sets; empty where they are not scored."""
+        found = self.together.classification
+        if found is None:
+            return []
+        header: list[object] = ["image class", "precision", "recall", "F1"]
+        scores = np.stack([found.precision, found.recall, found.f1], 1)
+        met = found.confusion.sum(0) + found.confusion.sum(1) > 0
+        return [header] + [
+            [name, *(float(score) if met[c] else None for score in scores[c])]
+            for c, name in enumerate(self.image_classes)
+        ]
+
+    def identity_rows(self) -> list[list[object]]:
+        """A table of retrieval: all queries, and those of identities seen in training or not.
+
+        ``asked`` is the share of the true boxes that an embedding was found for.
+        """
+        lines = [*self.sets, self.together] if len(self.sets) > 1 else list(self.sets)
+        table: list[list[object]] = [
+            ["re-identification", "identities", "asked", "queries", "rank-1", "mAP"]
+        ]
+        for line in (line for line in lines if line.retrieval is not None):
+            whole = line.retrieval
+            assert whole is not None
+            asked = whole.answered / whole.boxes if whole.boxes else None
+            parts = (("all", whole), ("seen", whole.seen), ("unseen", whole.unseen))
+            for name, part in parts:
+                if part is not None:
+                    share = asked if part is whole else None
+                    scores = [_defined(part.rank1), _defined(part.map)]
+                    table.append([line.name, name, share, part.queries, *scores])
+        return table if len(table) > 1 else []
+
     def _set(self, scores: SetScores) -> dict[str, Any]:
         result: dict[str, Any] = {"images": scores.images}
         if scores.detection is not None:
@@ -108,9 +144,11 @@ class Evaluation:
         ):
             if value is not None:
                 result[key] = _classification(value, self.image_classes)
-        for key, record in (("tracking", scores.tracking), ("retrieval", scores.retrieval)):
-            if record is not None:
-                result[key] = {name: _defined(value) for name, value in asdict(record).items()}
+        if scores.tracking is not None:
+            found = asdict(scores.tracking)
+            result["tracking"] = {name: _defined(value) for name, value in found.items()}
+        if scores.retrieval is not None:
+            result["retrieval"] = _retrieval(scores.retrieval)
         return result
 
 
@@ -143,6 +181,18 @@ def _classification(scores: ClassificationScores, classes: tuple[str, ...]) -> d
         },
         "confusion": scores.confusion.tolist(),
     }
+
+
+def _retrieval(scores: RetrievalScores) -> dict[str, Any]:
+    """One level: ``rank1``, and ``rank1_seen`` and ``rank1_unseen`` where they are known."""
+    parts = (("", scores), ("_seen", scores.seen), ("_unseen", scores.unseen))
+    found: dict[str, Any] = {
+        f"{name}{suffix}": _defined(getattr(part, name))
+        for suffix, part in parts
+        if part is not None
+        for name in ("rank1", "map", "queries")
+    }
+    return {**found, "boxes": scores.boxes, "answered": scores.answered}
 
 
 def _defined(value: float) -> float | None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgemtl.data.base import UNKNOWN, DataSet, SequenceInfo
+from edgemtl.data.identities import Acquaintances
 from edgemtl.engine.session import Session
 from edgemtl.evaluate.classmap import ClassMap
-from edgemtl.evaluate.options import EvaluateOptions
+from edgemtl.evaluate.options import TASKS, EvaluateOptions
 from edgemtl.evaluate.predictions import Prediction, predict
 from edgemtl.evaluate.report import SetScores
-from edgemtl.evaluate.tasks import DetectionTask, RetrievalTask, SceneTask, TrackingTask
+from edgemtl.evaluate.retrieval import RetrievalTask
+from edgemtl.evaluate.tasks import DetectionTask, SceneTask, TrackingTask
 from edgemtl.metrics import combine
 from edgemtl.progress import track as progress
 from edgemtl.track.presets import AnyTracker, make_tracker
@@ -37,16 +39,26 @@ class SetRun:
         self._detects = "detect" in manifest.tasks
         labelled = np.asarray(data.labelled, np.bool_) & self._map.known
         boxes = self._detects and bool(labelled.any())
-        self.detection = DetectionTask(labelled) if boxes and "detect" in data.tasks else None
-        identified = boxes and self._identified()
-        self.tracking = TrackingTask(labelled) if identified and data.sequences else None
-        embeds = identified and "embed" in manifest.tasks
-        self.retrieval = RetrievalTask(options.frame_gap) if embeds else None
+        wanted = options.tasks or TASKS
+        detects = boxes and "detect" in data.tasks and "detect" in wanted
+        self.detection = DetectionTask(labelled) if detects else None
+        identified = boxes and bool({"track", "embed"} & set(wanted)) and self._identified()
+        tracks = identified and bool(data.sequences) and "track" in wanted
+        self.tracking = TrackingTask(labelled) if tracks else None
+        embeds = identified and "embed" in manifest.tasks and "embed" in wanted
+        self.retrieval = self._retrieval() if embeds else None
         classifies = "classify" in manifest.tasks and "classify" in data.tasks
+        classifies = classifies and "classify" in wanted
         self.scene = SceneTask(mix.classes, mix.image_classes) if classifies else None
         self._starts = {sequence.start: sequence for sequence in data.sequences}
         self._tracker: AnyTracker | None = None
         self._sequence: SequenceInfo | None = None
+
+    def _retrieval(self) -> RetrievalTask:
+        trained, source = self._session.manifest.identities, self.data.identity_source
+        known = Acquaintances(trained, source) if trained and source is not None else None
+        options = self._options
+        return RetrievalTask(options.frame_gap, true_boxes=options.true_boxes, acquaintances=known)
 
     def _identified(self) -> bool:
         return any((self.data.truth(i).identities != UNKNOWN).any() for i in self._indices)
@@ -63,6 +75,8 @@ class SetRun:
             return
         options = self._options
         lowest = min(options.ap_min_score, options.tracker.min_score, self._min_score)
+        if self.retrieval is not None and options.true_boxes:
+            lowest = 0.0
         predictions = predict(self._session, self.data, self._indices, lowest)
         for prediction in progress(predictions, self.data.name, len(self._indices)):
             self._add(prediction)
@@ -77,7 +91,8 @@ class SetRun:
                 enough = found.scores >= self._options.ap_min_score
                 self.detection.add(truth, found.where(enough))
             if self.retrieval is not None:
-                self.retrieval.add(said.index, truth, sure)
+                candidates = said.detections if self._options.true_boxes else sure
+                self.retrieval.add(said.index, truth, candidates)
             self._track(said)
         known = truth.scene != UNKNOWN and bool(self._scene_map.known[truth.scene])
         if self.scene is not None and said.image_probs is not None and known:

@@ -12,20 +12,11 @@ from edgemtl.data.spec import NONE_CLASS
 from edgemtl.metrics import (
     ClassificationScores,
     DetectionMeter,
-    RetrievalScores,
     TrackingMeter,
     classification_scores,
-    retrieval_scores,
 )
-from edgemtl.metrics.boxes import as_boxes, iou
 from edgemtl.metrics.classification import NO_ANSWER
-from edgemtl.metrics.matching import match
-from edgemtl.metrics.retrieval import FrameGap
-from edgemtl.records import F32, I64, Detections, Tracks
-
-_SAME_OBJECT_IOU = 0.5
-_MOST_EMBEDDINGS = 6000
-"""Retrieval compares all with all; of more than these, evenly spread ones are taken."""
+from edgemtl.records import Detections, Tracks
 
 
 class DetectionTask:
@@ -123,39 +114,3 @@ class SceneTask:
             return None
         truth = np.array(self.truth, np.int32)
         return classification_scores(truth, np.array(said, np.int32), self._n)
-
-
-class RetrievalTask:
-    """Embeddings of the detections that match an identified object, searched within the set."""
-
-    def __init__(self, frame_gap: int) -> None:
-        self._gap = frame_gap
-        self._vectors: list[F32] = []
-        self._identities: list[I64] = []
-        self._frames: list[I64] = []
-
-    def add(self, index: int, truth: Truth, found: Detections) -> None:
-        """Frame ``index``: each true box takes the overlapping detection of its class."""
-        if found.embeddings is None:
-            return
-        own = np.flatnonzero((truth.identities != UNKNOWN) & ~truth.ignore)
-        overlap = iou(
-            as_boxes("boxes_src", truth.boxes_src[own]), as_boxes("boxes_src", found.boxes_src)
-        )
-        same = truth.labels[own][:, None] == found.labels[None]
-        rows, columns = match(np.where(same & (overlap >= _SAME_OBJECT_IOU), overlap, 0.0))
-        self._vectors.append(found.embeddings[columns])
-        self._identities.append(truth.identities[own[rows]])
-        self._frames.append(np.full(len(rows), index, np.int64))
-
-    def scores(self) -> RetrievalScores | None:
-        """Every embedding is searched among all that lie far enough away; None without any."""
-        if not sum(map(len, self._vectors)):
-            return None
-        vectors = np.concatenate(self._vectors)
-        identities, frames = np.concatenate(self._identities), np.concatenate(self._frames)
-        if len(vectors) > _MOST_EMBEDDINGS:
-            chosen = np.linspace(0, len(vectors) - 1, _MOST_EMBEDDINGS).round().astype(np.int64)
-            vectors, identities, frames = vectors[chosen], identities[chosen], frames[chosen]
-        gap = FrameGap(frames, frames, self._gap)
-        return retrieval_scores(vectors, identities, vectors, identities, gap)

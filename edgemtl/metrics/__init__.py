@@ -6,7 +6,11 @@ compare with them.
 
 from edgemtl.metrics.classification import ClassificationScores, classification_scores
 from edgemtl.metrics.detection import DetectionMeter, DetectionScores
-from edgemtl.metrics.retrieval import RetrievalScores, retrieval_scores
+from edgemtl.metrics.retrieval import (
+    RetrievalScores,
+    combine_retrieval,
+    retrieval_scores,
+)
 from edgemtl.metrics.tracking import TrackingMeter, TrackingScores, combine
 
 __all__ = [
@@ -18,5 +22,6 @@ __all__ = [
     "TrackingScores",
     "classification_scores",
     "combine",
+    "combine_retrieval",
     "retrieval_scores",
 ]

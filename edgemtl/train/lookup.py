@@ -12,7 +12,7 @@ import torch
 from edgemtl.data.base import DataSet
 from edgemtl.data.config import DataMix
 from edgemtl.evaluate import EvaluateOptions
-from edgemtl.evaluate.tasks import RetrievalTask
+from edgemtl.evaluate.retrieval import RetrievalTask
 from edgemtl.manifest import Manifest
 from edgemtl.metrics import RetrievalScores
 from edgemtl.nn.heads import anchor_points

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgemtl import __version__
 from edgemtl.data.config import DataMix
+from edgemtl.data.identities import trained_identities
 from edgemtl.errors import ConfigError
 from edgemtl.manifest import InputSpec, Manifest
 from edgemtl.train.config import TrainConfig
@@ -32,6 +33,7 @@ def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
         top_k=config.network.top_k,
         min_score=config.min_score,
         data=config.sources,
+        identities=trained_identities(mix.sets) if width is not None else (),
         weights_licence=config.weights_licence,
         edgemtl_version=__version__,
     )

@@ -178,6 +178,10 @@ def test_eval_scores_the_synthetic_world(cli: Cli, tmp_path: Path) -> None:
     assert 0 <= scores["classification"]["top1"] <= 1
     assert "idf1" in scores["tracking"]
     assert "mAP50" in cli("eval", model, "--data", data, "--limit", "3").out
+    some = cli("eval", model, "--data", data, "--tasks", "classify, embed", "--true-boxes").out
+    assert "macro-F1" in some
+    assert "image class  precision" in some
+    assert "mAP50" not in some
 
 
 @pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs a TensorRT without a GPU")

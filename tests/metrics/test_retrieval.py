@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgemtl.metrics import retrieval_scores
+from edgemtl.metrics import RetrievalScores, combine_retrieval, retrieval_scores
 from edgemtl.metrics.retrieval import FrameGap
 
 
@@ -39,6 +39,55 @@ def test_equals_a_plain_loop():
     assert scores.queries == len(first) < 700
     assert scores.rank1 == pytest.approx(np.mean(first))
     assert scores.map == pytest.approx(np.mean(precisions))
+
+
+def test_seen_and_unseen_against_a_plain_loop():
+    rng = np.random.default_rng(3)
+    emb, ids, frames = _unit(rng, 80), rng.integers(0, 14, 80), rng.integers(0, 40, 80)
+    seen = ids < 5
+    found = retrieval_scores(emb, ids, emb, ids, FrameGap(frames, frames, 10), seen=seen)
+    first: dict[bool, list[bool]] = {True: [], False: []}
+    precisions: dict[bool, list[float]] = {True: [], False: []}
+    for q in range(80):
+        far = [g for g in range(80) if abs(frames[g] - frames[q]) >= 10]
+        right = [ids[g] == ids[q] for g in sorted(far, key=lambda g: -float(emb[q] @ emb[g]))]
+        if any(right):
+            at = [i + 1 for i, hit in enumerate(right) if hit]
+            first[bool(seen[q])].append(right[0])
+            precisions[bool(seen[q])].append(np.mean([(n + 1) / r for n, r in enumerate(at)]))
+    for part, key in ((found.seen, True), (found.unseen, False)):
+        assert part.queries == len(first[key]) > 10
+        assert part.rank1 == pytest.approx(np.mean(first[key]))
+        assert part.map == pytest.approx(np.mean(precisions[key]))
+    plain = retrieval_scores(emb, ids, emb, ids, FrameGap(frames, frames, 10))
+    assert (plain.rank1, plain.map, plain.queries) == (found.rank1, found.map, found.queries)
+    assert (plain.seen, plain.unseen) == (None, None)
+
+
+def test_all_seen_leaves_nothing_unseen():
+    emb, ids = np.eye(4)[[0, 0, 1, 1]], np.array([1, 1, 2, 2])
+    found = retrieval_scores(emb, ids, emb, ids, seen=np.ones(4, bool))
+    assert (found.seen.rank1, found.seen.queries) == (1, 4)
+    assert found.unseen.queries == 0
+    assert np.isnan(found.unseen.rank1)
+    with pytest.raises(ValueError, match=r"seen: expected bool \[4\], got \[3\]"):
+        retrieval_scores(emb, ids, emb, ids, seen=np.ones(3, bool))
+
+
+def test_parts_are_combined_by_their_queries():
+    unknown = RetrievalScores(0.5, 0.25, 10, boxes=20, answered=15)
+    nothing = RetrievalScores(float("nan"), float("nan"), 0, boxes=4, answered=0)
+    split = RetrievalScores(
+        1.0, 0.5, 30, RetrievalScores(1.0, 0.75, 20), RetrievalScores(1.0, 0.0, 10), 40, 36
+    )
+    whole = combine_retrieval([unknown, nothing, split])
+    assert (whole.rank1, whole.map) == (pytest.approx(0.875), pytest.approx(0.4375))
+    assert (whole.queries, whole.boxes, whole.answered) == (40, 64, 51)
+    assert whole.seen == RetrievalScores(1.0, 0.75, 20)
+    assert whole.unseen == RetrievalScores(1.0, 0.0, 10)
+    assert combine_retrieval([]) is None
+    assert combine_retrieval([unknown]).seen is None
+    assert np.isnan(combine_retrieval([nothing, nothing]).rank1)
 
 
 def test_near_frames_are_left_out():
