@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -83,7 +83,6 @@ def train(
     from edgemtl.train.config import load_train_config
     from edgemtl.train.loop import run_training
     from edgemtl.train.runlog import best_judgement, read_rows
-    from edgemtl.train.summary import best_line, best_table
 
     folder = out or Path("runs") / config.stem
     if check:
@@ -95,16 +94,20 @@ def train(
     if int(os.environ.get("RANK", "0")) > 0:
         return  # of several processes, the first one speaks
     rows = read_rows(folder)
-    scores = best_table(rows)
-    text = "\n".join(
-        [
-            f"{table(scores[1:], scores[0])}\n" if scores else "",
-            best_line(rows),
-            f"best checkpoint: {best}",
-            f"next: edgemtl export {best} --out {config.stem}.onnx",
-        ]
+    text = (
+        f"{_best_of(rows)}\nbest checkpoint: {best}\n"
+        f"next: edgemtl export {best} --out {config.stem}.onnx"
     )
     finish({"checkpoint": best, "folder": folder, "best": best_judgement(rows)}, text, as_json)
+
+
+def _best_of(rows: Sequence[dict[str, Any]]) -> str:
+    """The best judgement of a run's log: its scores as a table, and a line."""
+    from edgemtl.train.summary import best_line, best_table
+
+    scores = best_table(rows)
+    lines = [table(scores[1:], scores[0]), ""] if scores else []
+    return "\n".join([*lines, best_line(rows)])
 
 
 def evaluate(
