@@ -29,6 +29,9 @@ class Truth:
     identities i64 [N], unique within the data set (UNKNOWN where not annotated),
     ignore bool [N]: regions (crowds, DontCare) that are neither right nor wrong,
     scene: label into the mix's image classes, or UNKNOWN.
+    confidence f32 [N]: how sure the annotation is of a box, 1 for people's and less for a
+    network's (None: 1 for all); appearance f32 [N, D]: what a re-identification network says of
+    it, of unit length, NaN where it was not asked (None: nowhere).
     """
 
     boxes_src: F32
@@ -36,6 +39,8 @@ class Truth:
     identities: I64
     ignore: NDArray[np.bool_]
     scene: int = UNKNOWN
+    confidence: F32 | None = None
+    appearance: F32 | None = None
 
     def __len__(self) -> int:
         return len(self.boxes_src)

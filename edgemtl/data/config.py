@@ -40,6 +40,7 @@ _TAKES: dict[str, tuple[str, ...]] = {
             "fps"),
     "folder": ("rename", "tasks", "images"),
     "synthetic": ("seed", "clips", "frames_per_clip", "size_hw", "fps"),
+    "unlabelled": ("images", "step"),
 }  # fmt: skip
 """Keys beside name, format and weight: one that a format would not look at is an error."""
 _NEEDS: dict[str, tuple[str, ...]] = {
@@ -49,6 +50,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "mot": ("annotations",),
     "folder": ("images",),
     "synthetic": ("seed", "clips", "frames_per_clip"),
+    "unlabelled": ("images",),
 }
 
 
@@ -56,7 +58,7 @@ class _Set(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    format: Literal["coco", "yolo", "voc", "mot", "folder", "synthetic"]
+    format: Literal["coco", "yolo", "voc", "mot", "folder", "synthetic", "unlabelled"]
     labels: tuple[str, ...] | None = None
     rename: dict[str, str] = Field(default_factory=dict)
     tasks: tuple[Task, ...] | None = None
@@ -69,6 +71,7 @@ class _Set(BaseModel):
     image_list: str | None = Field(default=None, description="voc: file with one name a line")
     class_name: str = Field(default="person", description="mot: what the objects are")
     frames: tuple[int, int] | None = Field(default=None, description="mot: first and last, from 1")
+    step: int = Field(default=1, ge=1, description="unlabelled: every so many pictures")
     fps: float | None = Field(default=None, gt=0, lt=1000)
     seed: int | None = Field(default=None, ge=0)
     clips: int | None = Field(default=None, ge=1)
@@ -179,7 +182,7 @@ def _parse(path: Path) -> _File:
 def _open(one: _Set, file: _File, base: Path, log: ProblemLog) -> DataSet:
     if one.format == "synthetic":
         return _synthetic(one, file)
-    from edgemtl.data import coco, folder, mot, voc, yolo
+    from edgemtl.data import coco, folder, mot, unlabelled, voc, yolo
 
     spec = SetSpec(
         name=one.name,
@@ -202,6 +205,8 @@ def _open(one: _Set, file: _File, base: Path, log: ProblemLog) -> DataSet:
     if one.format == "voc":
         chosen = at(one.image_list) if one.image_list else None
         return voc.read_voc(spec, at(one.images), at(one.annotations), chosen, log)
+    if one.format == "unlabelled":
+        return unlabelled.UnlabelledSet(spec, at(one.images), one.step)
     if one.format == "folder":
         return folder.read_folder(spec, at(one.images), log)
     files = mot.MotFiles(

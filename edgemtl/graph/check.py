@@ -18,11 +18,12 @@ OPERATORS = frozenset(
     [
         "Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Constant", "Conv",
         "DequantizeLinear", "Div", "Equal", "Erf", "Exp", "Expand", "Flatten", "Gather",
-        "GatherElements", "GatherND", "Gemm", "GlobalAveragePool", "Greater", "HardSigmoid",
-        "HardSwish", "Identity", "LeakyRelu", "Less", "Log", "MatMul", "Max", "MaxPool", "Min",
-        "Mul", "Neg", "Pad", "Pow", "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceSum",
-        "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt",
-        "Squeeze", "Sub", "Tanh", "TopK", "Transpose", "Unsqueeze", "Where"
+        "GatherElements", "GatherND", "Gemm", "GlobalAveragePool", "Greater", "GridSample",
+        "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Less", "Log", "MatMul", "Max",
+        "MaxPool", "Min", "Mul", "Neg", "Pad", "Pow", "QuantizeLinear", "ReduceMax",
+        "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice",
+        "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "TopK", "Transpose", "Unsqueeze",
+        "Where"
     ]
 )  # fmt: skip
 _ANY_BACKEND = frozenset(

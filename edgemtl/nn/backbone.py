@@ -22,7 +22,7 @@ _LITE0_LAST = (6, 5, 2, 192, 3)
 
 
 class Backbone(nn.Module):
-    """Five stages; ``forward`` returns the features at strides 8, 16 and 32.
+    """Five stages; ``forward`` returns the features at strides 4, 8, 16 and 32.
 
     ``channels`` are their widths. The first ``frozen_stages`` stages get no gradient and keep
     their batch-norm statistics.
@@ -38,13 +38,13 @@ class Backbone(nn.Module):
             stage.requires_grad_(False)
         self.channels = self._measure()
 
-    def _measure(self) -> tuple[int, int, int]:
+    def _measure(self) -> tuple[int, int, int, int]:
         with torch.no_grad():
             was_training = self.training
             self.eval()
             widths = [int(f.shape[1]) for f in self(torch.zeros(1, 3, 64, 64))]
             self.train(was_training)
-        return (widths[0], widths[1], widths[2])
+        return (widths[0], widths[1], widths[2], widths[3])
 
     def train(self, mode: bool = True) -> Backbone:
         super().train(mode)
@@ -56,7 +56,7 @@ class Backbone(nn.Module):
         features = []
         for number, stage in enumerate(self.stages):
             x = stage(x)
-            if number >= 2:
+            if number >= 1:
                 features.append(x)
         return features
 

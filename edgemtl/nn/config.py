@@ -21,5 +21,10 @@ class NetworkConfig(BaseModel):
     neck_width: int = Field(default=64, ge=8)
     embedding_hidden: int = Field(default=128, ge=8)
     embedding_dim: int | None = Field(default=64, ge=4)
+    embedding_grid: tuple[int, int] | None = Field(
+        default=None,
+        description="rows and columns of the places inside a box where the embedding looks at the "
+        "backbone's features of stride 4; none: it looks at the neck's features of one point",
+    )
     image_hidden: int = Field(default=192, ge=8)
     top_k: int = Field(default=100, ge=1)

@@ -15,6 +15,7 @@ from edgemtl.nn.heads import (
     DenseOutputs,
     DetectionHead,
     EmbeddingHead,
+    GridEmbeddingHead,
     Head,
     HeadPlan,
     ImageHead,
@@ -59,7 +60,7 @@ class MultiTaskNetwork(nn.Module):
     """
 
     detect: DetectionHead | None
-    embed: EmbeddingHead | None
+    embed: EmbeddingHead | GridEmbeddingHead | None
     classify: ImageHead | None
 
     def __init__(self, config: NetworkConfig, n_classes: int, n_image_classes: int = 0) -> None:
@@ -75,8 +76,10 @@ class MultiTaskNetwork(nn.Module):
         )
         channels = self.backbone.channels
         # made before the heads, so that a seed gives the same network whatever its tasks
-        neck = LightFPN(channels, config.neck_width)
-        plan = HeadPlan(config, n_classes, n_image_classes, config.neck_width, channels[2])
+        neck = LightFPN(channels[1:], config.neck_width)
+        plan = HeadPlan(
+            config, n_classes, n_image_classes, config.neck_width, channels[3], channels[0]
+        )
         made = {kind.name: kind.make(plan) for kind in heads.HEADS}
         looked_at = any(head is not None and head.uses_maps for head in made.values())
         self.neck: LightFPN | None = neck if looked_at else None
@@ -96,7 +99,8 @@ class MultiTaskNetwork(nn.Module):
 
     def _see(self, x: Tensor) -> Shared:
         features = self.backbone(x)
-        return Shared([] if self.neck is None else self.neck(features), features[-1])
+        maps = [] if self.neck is None else self.neck(features[1:])
+        return Shared(maps, features[-1], features[0])
 
     def forward(self, x: Tensor) -> TrainingOutputs:
         """x f32 [N, 3, h, w] = (p - 128) / 128, h and w multiples of 32."""

@@ -38,6 +38,11 @@ class Assignment:
     object: Tensor
     quality: Tensor
 
+    def surely(self, confidence: Tensor) -> Assignment:
+        """The same, with qualities by the ``confidence`` f32 [objects] in each object."""
+        quality = self.quality * confidence[self.object]
+        return Assignment(self.image, self.point, self.object, quality)
+
 
 def box_iou_aligned(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """IoU and generalised IoU (arXiv 1902.09630) of boxes pair by pair, [..., 4] -> [...]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -21,7 +21,8 @@ class Sample:
     """A picture as the network sees it, with its truth in network pixels.
 
     pixels u8 [h, w, 3] BGR; boxes_net f32 [N, 4] clipped to the picture; labels i32 [N];
-    identities i64 [N]; ignore bool [N]; scene.
+    identities i64 [N]; ignore bool [N]; scene; confidence f32 [N] and appearance f32 [N, D] as in
+    Truth.
     """
 
     pixels: U8
@@ -30,11 +31,19 @@ class Sample:
     identities: I64
     ignore: NDArray[np.bool_]
     scene: int
+    confidence: F32
+    appearance: F32
 
 
-def letterbox_matrix(src_hw: tuple[int, int], net_hw: tuple[int, int]) -> NDArray[np.float64]:
-    """The 2x3 affine map, in pixel-edge coordinates, that centres a picture in the input."""
-    scale = min(net_hw[0] / src_hw[0], net_hw[1] / src_hw[1])
+def letterbox_matrix(
+    src_hw: tuple[int, int], net_hw: tuple[int, int], cover: bool = False
+) -> NDArray[np.float64]:
+    """The 2x3 affine map, in pixel-edge coordinates, that centres a picture in the input.
+
+    Within it, or with ``cover`` over all of it.
+    """
+    ratios = (net_hw[0] / src_hw[0], net_hw[1] / src_hw[1])
+    scale = max(ratios) if cover else min(ratios)
     dx, dy = (net_hw[1] - src_hw[1] * scale) / 2, (net_hw[0] - src_hw[0] * scale) / 2
     return np.array([[scale, 0, dx], [0, scale, dy]], np.float64)
 
@@ -44,9 +53,10 @@ def random_matrix(
     net_hw: tuple[int, int],
     config: AugmentConfig,
     rng: np.random.Generator,
+    cover: bool = False,
 ) -> NDArray[np.float64]:
-    """A letterbox, then a random scale about the centre, shift and mirror."""
-    matrix = letterbox_matrix(src_hw, net_hw)
+    """A letterbox (or its opposite), then a random scale about the centre, shift and mirror."""
+    matrix = letterbox_matrix(src_hw, net_hw, cover)
     low, high = np.log(config.scale)
     zoom = float(np.exp(rng.uniform(low, high)))
     shift = rng.uniform(-config.shift, config.shift, 2) * (net_hw[1], net_hw[0])
@@ -105,7 +115,13 @@ def clip_truth(
         truth.identities[keep],
         (truth.ignore | (part < visible))[keep],
         scene,
+        _or(truth.confidence, np.ones(len(truth), np.float32))[keep],
+        _or(truth.appearance, np.zeros((len(truth), 0), np.float32))[keep],
     )
+
+
+def _or(given: F32 | None, default: F32) -> F32:
+    return default if given is None else given
 
 
 def _area(boxes: F32) -> F32:
@@ -147,7 +163,7 @@ def mosaic(
     for (image, truth), (x1, y1, x2, y2) in zip(pictures, tiles, strict=True):
         size = (y2 - y1, x2 - x1)
         # filling the tile, a picture keeps more of its size than letterboxed into it
-        view = random_matrix((image.shape[0], image.shape[1]), size, config, rng)
+        view = random_matrix((image.shape[0], image.shape[1]), size, config, rng, cover=True)
         tile = np.empty((*size, 3), np.uint8)
         warp(image, view, tile)
         canvas[y1:y2, x1:x2] = tile
@@ -163,6 +179,8 @@ def mosaic(
         np.concatenate([p.identities for p in parts]),
         np.concatenate([p.ignore for p in parts]),
         UNKNOWN,
+        np.concatenate([p.confidence for p in parts]),
+        np.concatenate([p.appearance for p in parts]),
     )
 
 
@@ -182,4 +200,4 @@ def colour(pixels: U8, config: AugmentConfig, rng: np.random.Generator) -> U8:
 
 
 def _with_pixels(sample: Sample, pixels: U8, scene: int) -> Sample:
-    return Sample(pixels, sample.boxes_net, sample.labels, sample.identities, sample.ignore, scene)
+    return replace(sample, pixels=pixels, scene=scene)

@@ -14,12 +14,11 @@ from torch import Tensor
 from edgemtl.data.base import UNKNOWN, DataSet, Truth
 from edgemtl.errors import DataError
 from edgemtl.nn.network import PIXEL_ZERO
-from edgemtl.records import U8
+from edgemtl.records import F32, U8
 from edgemtl.train.augment import Sample, augment, mosaic
 from edgemtl.train.config import TrainConfig
 
 _AHEAD = 4
-_GROUP_SPAN_S = 8.0  # frames of a group come from this much of their sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,8 @@ class Batch:
     images f32 [B, 3, h, w]; labelled bool [B, C]: the classes whose absence means something;
     detect bool [B]; scenes i64 [B], -1 unknown; source i64 [B], the data set by its place in the
     maker's ``sets``; and for the objects, in any order: frame i64 [G], boxes_net f32 [G, 4],
-    labels i64 [G], identities i64 [G] (-1 unknown, else unique over all sets), ignore bool [G].
+    labels i64 [G], identities i64 [G] (-1 unknown, else unique over all sets), ignore bool [G],
+    confidence f32 [G] and appearance f32 [G, D], NaN where unknown, of teachers (see Truth).
     """
 
     images: Tensor
@@ -42,6 +42,8 @@ class Batch:
     labels: Tensor
     identities: Tensor
     ignore: Tensor
+    confidence: Tensor
+    appearance: Tensor
 
     def to(self, device: torch.device) -> Batch:
         fields = (getattr(self, name).to(device, non_blocking=True) for name in self.__slots__)
@@ -130,12 +132,16 @@ class BatchMaker:
         pictures = [self._picture(data, index) for index in draw.pictures]
         if len(pictures) > 1:
             return mosaic(pictures, config.size_hw, config.augment, rng)
-        return augment(*pictures[0], config.size_hw, config.augment, rng)
+        known = self._units[draw.which] > 1
+        how = config.augment.for_identities() if known else config.augment
+        return augment(*pictures[0], config.size_hw, how, rng)
 
     def _group(self, data: DataSet, size: int, rng: np.random.Generator) -> list[int]:
         lengths = np.array([s.stop - s.start for s in data.sequences], np.float64)
         sequence = data.sequences[int(rng.choice(len(lengths), p=lengths / lengths.sum()))]
-        span = min(int(_GROUP_SPAN_S * sequence.fps) + 1, sequence.stop - sequence.start)
+        span = min(
+            int(self._config.group_span_s * sequence.fps) + 1, sequence.stop - sequence.start
+        )
         first = int(rng.integers(sequence.start, sequence.stop - span + 1))
         return [int(i) for i in rng.integers(first, first + span, size)]
 
@@ -161,7 +167,20 @@ class BatchMaker:
             torch.from_numpy(np.concatenate([s.labels for s in objects]).astype(np.int64)),
             torch.from_numpy(np.concatenate(identities)),
             torch.from_numpy(np.concatenate([s.ignore for s in objects])),
+            torch.from_numpy(np.concatenate([s.confidence for s in objects])),
+            torch.from_numpy(_one_width([s.appearance for s in objects])),
         )
+
+
+def _one_width(parts: list[F32]) -> F32:
+    """Rows [N, D] of all; those of a part that knows nothing (D = 0) are NaN."""
+    width = max(part.shape[1] for part in parts)
+    whole = np.full((sum(map(len, parts)), width), np.nan, np.float32)
+    at = 0
+    for part in parts:
+        whole[at : at + len(part), : part.shape[1]] = part
+        at += len(part)
+    return whole
 
 
 def _unique(identities: np.ndarray, which: int) -> np.ndarray:

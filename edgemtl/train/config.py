@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edgemtl.data.base import Task
+from edgemtl.data.spec import SceneRule
 from edgemtl.errors import ConfigError
 from edgemtl.manifest import DataSource
 from edgemtl.nn.heads import STRIDES
@@ -36,6 +37,13 @@ class AugmentConfig(_Section):
     )
     bias: float = Field(default=24.0, ge=0, description="brightness, in pixel levels")
     saturation: float = Field(default=0.5, ge=0, le=1)
+    identity_colour: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="part of gain, bias and saturation that pictures with "
+        "identities get: colours tell people apart",
+    )
     mosaic: float = Field(
         default=0.4, ge=0, le=1, description="probability of four pictures in one (unordered sets)"
     )
@@ -45,6 +53,43 @@ class AugmentConfig(_Section):
     min_visible: float = Field(
         default=0.3, ge=0, le=1, description="a box of which less is left becomes an ignore region"
     )
+
+    def for_identities(self) -> AugmentConfig:
+        """As it is for pictures whose objects have identities."""
+        part = self.identity_colour
+        return self.model_copy(
+            update={
+                "gain": self.gain * part,
+                "bias": self.bias * part,
+                "saturation": self.saturation * part,
+            }
+        )
+
+
+class TeacherConfig(_Section):
+    """A network that annotates what people did not; its answers are kept after the first time."""
+
+    model: Path = Field(description="detect: a model file of edgemtl; embed: any .onnx of crops")
+    task: Literal["detect", "embed"] = "detect"
+    sets: tuple[str, ...] = Field(default=(), description="data sets to look at; default: all")
+    rename: dict[str, str] = Field(
+        default_factory=dict, description="classes of the teacher that the mix calls otherwise"
+    )
+    min_score: float = Field(
+        default=0.2, gt=0, le=1, description="from here a detection is an object, as sure as that"
+    )
+    doubt: float = Field(
+        default=0.08, gt=0, le=1, description="from here it is a region that says nothing"
+    )
+    scene: SceneRule = Field(default="none", description="image class of unlabelled pictures")
+    scene_score: float = Field(default=0.5, ge=0, le=1, description="of the box that decides it")
+    classes: tuple[str, ...] = Field(
+        default=("person",), description="embed: objects that it can tell apart"
+    )
+    mean: tuple[float, float, float] = Field(
+        default=(123.675, 116.28, 103.53), description="embed: taken from RGB levels"
+    )
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
 
 class OptimiserConfig(_Section):
@@ -75,6 +120,9 @@ class LossConfig(_Section):
     box: float = Field(default=2.0, ge=0, description="box against class part of detection")
     temperature: float = Field(default=0.15, gt=0, description="of the embedding loss")
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    distil: float = Field(
+        default=1.0, ge=0, description="a re-identification teacher beside known identities"
+    )
     further: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict, description="weights of other tasks, by name; default 1"
     )
@@ -124,6 +172,9 @@ class TrainConfig(_Section):
     images: int = Field(ge=1, description="pictures seen in all")
     batch: int = Field(default=8, ge=1, description="pictures of a step, over all processes")
     group: int = Field(default=4, ge=2, description="frames of one sequence that come together")
+    group_span_s: float = Field(
+        default=8.0, gt=0, description="seconds of the sequence that a group comes from"
+    )
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
     cache_mb: int = Field(default=2000, ge=0, description="decoded pictures kept, by each process")
@@ -133,6 +184,7 @@ class TrainConfig(_Section):
     )
     weights_licence: str = "Apache-2.0"
     sources: tuple[DataSource, ...] = Field(default=(), description="data and licences")
+    teachers: tuple[TeacherConfig, ...] = ()
     network: NetworkConfig = NetworkConfig()
     augment: AugmentConfig = AugmentConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -162,11 +214,21 @@ def load_train_config(path: Path) -> TrainConfig:
     except ValidationError as error:
         raise _explain(path, error) from error
     network = config.network
+    teachers = tuple(
+        teacher.model_copy(
+            update={"model": _resolve(path, f"teachers.{number}.model", teacher.model)}
+        )
+        for number, teacher in enumerate(config.teachers)
+    )
     if network.weights is not None:
         where = _resolve(path, "network.weights", network.weights)
         network = network.model_copy(update={"weights": where})
     return config.model_copy(
-        update={"data": _resolve(path, "data", config.data), "network": network}
+        update={
+            "data": _resolve(path, "data", config.data),
+            "network": network,
+            "teachers": teachers,
+        }
     )
 
 

@@ -51,6 +51,7 @@ from edgemtl.train.state import (
     save_state,
 )
 from edgemtl.train.summary import stops
+from edgemtl.train.teach import teach
 
 
 def run_training(
@@ -71,7 +72,7 @@ def run_training(
             prepare_folder(out, resume)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        mix = load_data(config.data, "train", data_root)
+        mix = teach(load_data(config.data, "train", data_root), config.teachers)
         check = load_data(config.data, "val", data_root) if is_first() else None
         for problem in (*mix.problems, *check.problems) if check is not None else ():
             print(f"data: {problem}", file=sys.stderr)

@@ -13,10 +13,13 @@ from shapes_set import Shapes  # noqa: E402
 
 from edgemtl.nn.heads import anchor_points  # noqa: E402
 from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig  # noqa: E402
+from edgemtl.train.assign import Assignment  # noqa: E402
 from edgemtl.train.balance import make_balance  # noqa: E402
 from edgemtl.train.batches import Batch, BatchMaker  # noqa: E402
 from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
 from edgemtl.train.losses import class_weight, compute_losses, contrastive  # noqa: E402
+from edgemtl.train.losses.embed import likeness  # noqa: E402
+from edgemtl.train.losses.step import shaken  # noqa: E402
 
 SMALL = NetworkConfig(backbone_width=0.35, neck_width=16, embedding_dim=8, embedding_hidden=16)
 CONFIG = TrainConfig(name="t", data=Path("d"), size_hw=(64, 96), images=8, batch=4, network=SMALL)
@@ -25,6 +28,10 @@ CONFIG = TrainConfig(name="t", data=Path("d"), size_hw=(64, 96), images=8, batch
 @pytest.fixture(scope="module")
 def batch() -> Batch:
     return BatchMaker([Shapes()], CONFIG).batch(0)
+
+
+OF_OBJECTS = ("frame", "boxes_net", "labels", "identities", "ignore", "confidence", "appearance")
+"""Fields of a batch with one entry for each object."""
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +66,7 @@ def test_an_unlabelled_class_gets_no_gradient(network: MultiTaskNetwork, batch: 
     partial = dataclasses.replace(
         batch,
         labelled=torch.tensor([[True, False]]).expand(4, 2),
-        **{
-            name: getattr(batch, name)[keep]
-            for name in ("frame", "boxes_net", "labels", "identities", "ignore")
-        },
+        **{name: getattr(batch, name)[keep] for name in OF_OBJECTS},
     )
     network.zero_grad()
     detect = losses(network, partial)["detect"]
@@ -70,6 +74,18 @@ def test_an_unlabelled_class_gets_no_gradient(network: MultiTaskNetwork, batch: 
     for predictor in [*network.detect.one, *network.detect.many]:
         assert predictor.weight.grad[0].abs().sum() > 0
         assert predictor.weight.grad[1].abs().sum() == 0
+
+
+def test_a_doubtful_object_is_a_softer_target(network: MultiTaskNetwork, batch: Batch) -> None:
+    """Confidence 1 changes nothing; confidence 0 leaves only what says that nothing is there."""
+    sure = losses(network, batch)["detect"]
+    half = dataclasses.replace(batch, confidence=torch.full_like(batch.confidence, 0.5))
+    assert not torch.equal(losses(network, half)["detect"], sure)
+    quality = Assignment(
+        *(torch.tensor([0, 0]),) * 2, torch.tensor([1, 0]), torch.tensor([0.8, 0.4])
+    )
+    scaled = quality.surely(torch.tensor([0.5, 0.25]))
+    torch.testing.assert_close(scaled.quality, torch.tensor([0.2, 0.2]))
 
 
 def test_an_ignore_region_silences_its_class_inside_only(batch: Batch) -> None:
@@ -92,6 +108,8 @@ def test_a_picture_without_objects(network: MultiTaskNetwork, batch: Batch) -> N
         labels=none,
         identities=none,
         ignore=torch.zeros(0, dtype=torch.bool),
+        confidence=torch.zeros(0),
+        appearance=torch.zeros(0, 0),
     )
     found = losses(network, empty)
     assert "embed" not in found
@@ -125,3 +143,50 @@ def test_every_balance_reaches_shared_and_own_parameters(kind: str, batch: Batch
     assert without == []
     assert all(torch.isfinite(p.grad).all() for p in network.parameters())
     assert all(p.grad is not None for p in balance.parameters())
+
+
+def test_likeness_is_zero_for_the_teacher_itself_and_known_otherwise() -> None:
+    """Against a plain loop over objects."""
+    torch.manual_seed(1)
+    seen = torch.nn.functional.normalize(torch.randn(6, 5), dim=1)
+    vectors = torch.nn.functional.normalize(torch.randn(6, 3), dim=1)
+    owner = torch.tensor([0, 0, 1, 2, 3, 3])
+    wanted = []
+    for i in range(6):
+        others = [j for j in range(6) if owner[j] != owner[i]]
+        ours = torch.stack([vectors[i] @ vectors[j] / 0.2 for j in others]).softmax(0)
+        theirs = torch.stack([seen[i] @ seen[j] / 0.1 for j in others]).softmax(0)
+        wanted.append(sum(t * (t / o).log() for t, o in zip(theirs, ours, strict=True)))
+    found = likeness(vectors, seen, owner, 0.2)
+    assert found is not None
+    torch.testing.assert_close(found, torch.stack(wanted).mean())
+    assert likeness(vectors[:2], seen[:2], owner[:2], 0.2) is None
+    empty = likeness(vectors[:0], seen[:0], owner[:0], 0.2)
+    assert empty is None
+
+
+def test_a_teacher_of_looks_trains_objects_without_identity(
+    network: MultiTaskNetwork, batch: Batch
+) -> None:
+    looks = torch.nn.functional.normalize(torch.randn(len(batch.frame), 7), dim=1)
+    looks[0] = float("nan")
+    blind = dataclasses.replace(
+        batch, identities=torch.full_like(batch.identities, -1), appearance=looks
+    )
+    network.zero_grad()
+    losses(network, blind)["embed"].backward()
+    assert network.embed.layers[0].weight.grad.abs().sum() > 0
+
+
+def test_the_grid_head_learns_from_boxes(batch: Batch) -> None:
+    torch.manual_seed(0)
+    shape = SMALL.model_copy(update={"embedding_grid": (4, 2)})
+    network = MultiTaskNetwork(shape, 2, 2).eval()
+    found = losses(network, batch)
+    assert set(found) == {"detect", "classify", "embed"}
+    found["embed"].backward()
+    assert network.embed.layers[0].weight.grad.abs().sum() > 0
+    moved = shaken(batch.boxes_net, 1) - batch.boxes_net
+    sides = (batch.boxes_net[:, 2:] - batch.boxes_net[:, :2]).repeat(1, 2)
+    assert 0 < (moved.abs() / sides).max() <= 0.1
+    assert not torch.equal(moved, shaken(batch.boxes_net, 2) - batch.boxes_net)

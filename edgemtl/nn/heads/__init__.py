@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from edgemtl.nn.heads.base import STRIDES, Chosen, Head, HeadPlan, Shared, anchor_points
 from edgemtl.nn.heads.detect import DenseOutputs, DetectionHead, decode_boxes
-from edgemtl.nn.heads.embed import EmbeddingHead
+from edgemtl.nn.heads.embed import EmbeddingHead, GridEmbeddingHead
 from edgemtl.nn.heads.image import ImageHead
 from edgemtl.nn.heads.point import PointHead
 
@@ -21,6 +21,7 @@ __all__ = [
     "DenseOutputs",
     "DetectionHead",
     "EmbeddingHead",
+    "GridEmbeddingHead",
     "Head",
     "HeadPlan",
     "ImageHead",

@@ -21,11 +21,13 @@ class Shared:
     """What backbone and neck give to all heads.
 
     maps: the neck's, finest first, f32 [N, width, h / stride, w / stride] (none if no head looks
-    at them); deepest: the backbone's last features, f32 [N, channels, h / 32, w / 32].
+    at them); deepest, fine: the backbone's last features, f32 [N, channels, h / 32, w / 32], and
+    those of its second stage, f32 [N, channels, h / 4, w / 4].
     """
 
     maps: list[Tensor]
     deepest: Tensor
+    fine: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Chosen:
 @dataclass(frozen=True, slots=True)
 class HeadPlan:
     """What a head is made from: the network's shape, how many classes each task has, and the
-    channels of the neck's maps (``width``) and of the backbone's last features (``deepest``).
+    channels of the neck's maps (``width``) and of the backbone's ``deepest`` and ``fine`` features.
     """
 
     config: NetworkConfig
@@ -51,6 +53,7 @@ class HeadPlan:
     n_image_classes: int
     width: int
     deepest: int
+    fine: int
 
 
 class Head(nn.Module):

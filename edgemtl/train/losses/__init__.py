@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from edgemtl.nn.heads import DetectionHead, EmbeddingHead, Head, ImageHead
+from edgemtl.nn.heads import DetectionHead, EmbeddingHead, GridEmbeddingHead, Head, ImageHead
 from edgemtl.nn.network import MultiTaskNetwork, TrainingOutputs
 from edgemtl.train.batches import Batch
 from edgemtl.train.config import LossConfig
@@ -28,6 +28,7 @@ LOSSES: tuple[tuple[type[Head], LossFunction], ...] = (
     (DetectionHead, detection_loss),
     (ImageHead, image_loss),
     (EmbeddingHead, embedding_loss),
+    (GridEmbeddingHead, embedding_loss),
 )
 """The loss of every kind of head."""
 

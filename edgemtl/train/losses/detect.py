@@ -10,7 +10,7 @@ from edgemtl.nn.heads import DetectionHead
 from edgemtl.train.assign import Assignment, box_iou_aligned, inside
 from edgemtl.train.batches import Batch
 from edgemtl.train.distributed import total, whole
-from edgemtl.train.losses.step import Step
+from edgemtl.train.losses.step import Assigned, Step
 
 
 def detection_loss(head: DetectionHead, step: Step) -> Tensor | None:
@@ -21,8 +21,9 @@ def detection_loss(head: DetectionHead, step: Step) -> Tensor | None:
     if not bool(total(step.batch.detect.sum()) > 0):
         return None
     weight = class_weight(step.batch, found.points)
+    sure = step.batch.confidence[found.usable]
     one, many = (
-        _detection(logits.float(), found.boxes, found.objects, positive, weight, step.config.box)
+        _detection(logits.float(), found, positive.surely(sure), weight, step.config.box)
         for logits, positive in ((dense.logits_one, found.one), (dense.logits_many, found.many))
     )
     return whole(one + many)
@@ -44,19 +45,14 @@ def class_weight(batch: Batch, points: Tensor) -> Tensor:
 
 
 def _detection(
-    logits: Tensor,
-    boxes: Tensor,
-    objects: tuple[Tensor, Tensor, Tensor],
-    positive: Assignment,
-    weight: Tensor,
-    box_weight: float,
+    logits: Tensor, found: Assigned, positive: Assignment, weight: Tensor, box_weight: float
 ) -> Tensor:
     """Class part: cross entropy with the quality as target (TOOD); box part: GIoU by quality.
 
     No focal weight: it would spare the half-sure duplicates that one-to-one has to silence, and
     the wrong classes of a right box.
     """
-    _, truth, labels = objects
+    _, truth, labels = found.objects
     target = torch.zeros_like(logits)
     target[positive.image, labels[positive.object], positive.point] = positive.quality
     weight = weight.clone()
@@ -67,7 +63,7 @@ def _detection(
     by = positive.quality.clamp(min=0.1)
     weights = total(by.sum())
     if bool(weights > 0):
-        predicted = boxes[positive.image, positive.point]
+        predicted = found.boxes[positive.image, positive.point]
         _, giou = box_iou_aligned(predicted, truth[positive.object])
         loss = loss + box_weight * ((1 - giou) * by).sum() / weights.clamp(min=1.0)
     return loss

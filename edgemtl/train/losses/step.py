@@ -9,11 +9,19 @@ from torch import Tensor
 
 from edgemtl.nn.heads import anchor_points, decode_boxes
 from edgemtl.nn.network import TrainingOutputs
-from edgemtl.train.assign import Assignment, assign, assign_by_place, assign_one
+from edgemtl.train.assign import (
+    Assignment,
+    assign,
+    assign_by_place,
+    assign_one,
+    box_iou_aligned,
+)
 from edgemtl.train.batches import Batch
 from edgemtl.train.config import LossConfig
 
 MANY = 10
+_FITTING_IOU = 0.5
+_SHAKE = 0.1
 _POINTS_OF_AN_OBJECT = 3  # neighbours of the selected point may be selected next time
 
 
@@ -44,6 +52,24 @@ class Step:
     config: LossConfig
     assigned: Assigned | None
 
+    def object_boxes(self, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Three boxes of each object that is ``known``, as inference may see it.
+
+        known bool [U], one for each usable object. Its own box, twice a little off, and the one
+        predicted at the point that one-to-one selects (where that fits). Returns the frame i64 [P],
+        boxes f32 [P, 4] in network pixels and owner i64 [P].
+        """
+        found = self.assigned
+        assert found is not None
+        frame, truth, _ = found.objects
+        predicted = truth.clone()
+        predicted[found.one.object] = found.boxes[found.one.image, found.one.point].detach()
+        fits = box_iou_aligned(predicted, truth)[0] > _FITTING_IOU
+        predicted = torch.where(fits[:, None], predicted, truth)
+        own = known.nonzero(as_tuple=True)[0]
+        boxes = [shaken(truth[own], 1), shaken(truth[own], 2), predicted[own]]
+        return frame[own].repeat(3), torch.cat(boxes), own.repeat(3)
+
     def object_points(self, known: Tensor) -> tuple[Tensor, Tensor]:
         """Features f32 [P, width] at up to three points of each object that is ``known``.
 
@@ -57,7 +83,7 @@ class Step:
         point = torch.cat([found.one.point, found.many.point])
         owner = torch.cat([found.one.object, found.many.object])
         quality = torch.cat([found.one.quality + 1.0, found.many.quality])
-        keep = known[owner] & (_rank_within(owner, quality) < _POINTS_OF_AN_OBJECT)
+        keep = known[owner] & (rank_within(owner, quality) < _POINTS_OF_AN_OBJECT)
         return features[image[keep], point[keep]].float(), owner[keep]
 
 
@@ -90,7 +116,18 @@ def assign_objects(outputs: TrainingOutputs, batch: Batch) -> Assigned | None:
     )
 
 
-def _rank_within(owner: Tensor, value: Tensor) -> Tensor:
+def shaken(boxes: Tensor, number: int) -> Tensor:
+    """Boxes [P, 4] moved by up to a tenth of their sides, as a prediction may be.
+
+    The noise is a function of the box, so that it is the same whatever process draws it.
+    """
+    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    phases = torch.tensor([12.99, 78.23, 37.72, 93.98], device=boxes.device) * number
+    noise = torch.sin(boxes.sum(1, keepdim=True) + phases)
+    return boxes + noise * _SHAKE * sides
+
+
+def rank_within(owner: Tensor, value: Tensor) -> Tensor:
     """i64 [P]: 0 for the largest value of each owner, 1 for the next..."""
     order = torch.argsort(value, descending=True)
     order = order[torch.argsort(owner[order], stable=True)]
