@@ -1,7 +1,8 @@
 """Embeddings of boxes that come from elsewhere: from the truth, or from another network.
 
-A network of embeddings alone has no boxes. It was trained on the points where an object's box is at
-home (see ``assign.prior``); there its embedding is looked up.
+A network of embeddings alone has no boxes. One that looks at points was trained on those where an
+object's box is at home (see ``assign.prior``); there its embedding is looked up. One that looks at
+places inside boxes takes the boxes themselves.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from edgemtl.evaluate import EvaluateOptions
 from edgemtl.evaluate.retrieval import RetrievalTask
 from edgemtl.manifest import Manifest
 from edgemtl.metrics import RetrievalScores
-from edgemtl.nn.heads import anchor_points
+from edgemtl.nn.heads import GridEmbeddingHead, anchor_points
 from edgemtl.nn.network import PIXEL_ZERO, MultiTaskNetwork
 from edgemtl.ops import letterbox
 from edgemtl.records import F32, I64, Detections
@@ -59,10 +60,15 @@ def _add(
     pixels = np.empty((3, *spec.size_hw), spec.dtype)
     geometry = letterbox(data.image(index), pixels, spec)
     scale, pad = (np.tile(np.asarray(v), 2) for v in (geometry.scale_xy, geometry.pad_xy))
-    points = points_of((truth.boxes_src * scale + pad).astype(np.float32), spec.size_hw)
+    boxes_net = (truth.boxes_src * scale + pad).astype(np.float32)
     device = next(network.parameters()).device
-    features = network(torch.from_numpy(pixels)[None].to(device).float() / PIXEL_ZERO).features
-    assert features is not None
-    vectors = network.embed(features[0, torch.from_numpy(points).to(device)]).cpu().numpy()
+    seen = network(torch.from_numpy(pixels)[None].to(device).float() / PIXEL_ZERO)
+    if isinstance(network.embed, GridEmbeddingHead):
+        boxes = torch.from_numpy(boxes_net)[None].to(device)
+        vectors = network.embed(seen.raw[network.embed.name], boxes)[0].cpu().numpy()
+    else:
+        points = torch.from_numpy(points_of(boxes_net, spec.size_hw)).to(device)
+        assert seen.features is not None
+        vectors = network.embed(seen.features[0, points]).cpu().numpy()
     sure = np.ones(len(truth), np.float32)
     task.add(index, truth, Detections(truth.boxes_src, sure, truth.labels, vectors))

@@ -54,7 +54,7 @@ def test_strides_and_folding(name: str) -> None:
     backbone = shaken(build_backbone(name))
     x = picture()
     features = backbone(x)
-    assert [tuple(f.shape[2:]) for f in features] == [(8, 12), (4, 6), (2, 3)]
+    assert [tuple(f.shape[2:]) for f in features] == [(16, 24), (8, 12), (4, 6), (2, 3)]
     assert tuple(f.shape[1] for f in features) == backbone.channels
     folded = fold_batch_norm(backbone)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())

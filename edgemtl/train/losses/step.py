@@ -63,7 +63,8 @@ class Step:
         assert found is not None
         frame, truth, _ = found.objects
         predicted = truth.clone()
-        predicted[found.one.object] = found.boxes[found.one.image, found.one.point].detach()
+        if found.boxes.shape[1]:
+            predicted[found.one.object] = found.boxes[found.one.image, found.one.point].detach()
         fits = box_iou_aligned(predicted, truth)[0] > _FITTING_IOU
         predicted = torch.where(fits[:, None], predicted, truth)
         own = known.nonzero(as_tuple=True)[0]
@@ -88,11 +89,11 @@ class Step:
 
 
 def assign_objects(outputs: TrainingOutputs, batch: Batch) -> Assigned | None:
-    """Both assignments, in float32; None where no head looks at points.
+    """Both assignments, in float32; None where no head looks at objects.
 
     Without detection an object's points are those where its box would be at home.
     """
-    if outputs.features is None:
+    if not set(outputs.raw) - {"classify"}:
         return None
     size_hw = (int(batch.images.shape[2]), int(batch.images.shape[3]))
     points, strides = (t.to(batch.images.device) for t in anchor_points(size_hw))
