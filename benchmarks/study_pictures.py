@@ -63,12 +63,14 @@ class _Run(SetRun):
 
 
 def look(session: Session, mix: DataMix, options: EvaluateOptions | None = None) -> list[Pictures]:
-    """Every data set of ``mix`` through ``session``."""
+    """Every data set of ``mix``, of which the model does anything, through ``session``."""
     options = options or EvaluateOptions()
     found = []
     for data in mix.sets:
         run = _Run(session, mix, data, options)
         run.go()
+        if not run.meters:  # the model does nothing that this set labels
+            continue
         if run.retrieval is not None and sum(map(len, run.retrieval._vectors)):
             _count_queries(run, options.frame_gap)
         if run.tracking is not None:
