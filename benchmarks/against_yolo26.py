@@ -142,9 +142,10 @@ def measure(work: Path, root: Path, python: Path, budget_s: float, quick: bool) 
         models[name] = adopt(work / "yolo26n" / f"{file}.onnx", out, options).out
     for name, changes in (("ours", {}), ("ours, pretrained", PRETRAINED)):
         folder = work / name.replace(", ", "-")
-        images = 80 if quick else images_for(theirs["cpu_s"], work / f"probe-{folder.name}",
-                                              root, changes)  # fmt: skip
-        plan = study.once(folder / "plan.json", lambda n=images: {"images": n})
+        plan = study.once(folder / "plan.json", lambda at=folder, how=changes: {
+            "images": 80 if quick else images_for(
+                theirs["cpu_s"], work / f"probe-{at.name}", root, how)
+        })  # fmt: skip
         done = ours(folder, plan["images"], root, changes)
         models[name] = folder / "fp32.onnx"
         if not models[name].exists():

@@ -130,7 +130,7 @@ def cost(folder: Path, rounds: int) -> study.Json:
 
 
 def times_to_quality(facts: study.Json, names: dict[str, str]) -> study.Json:
-    """Seconds of training until both are as good as the worse of them ends.
+    """Processor seconds of training until both are as good as the worse of them ends.
 
     ``names``: of each task's score in the log. The log of the embedding network is of true boxes,
     the shared one's of detections: there each is asked for 95 % of what it ends with itself.

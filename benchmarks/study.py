@@ -35,7 +35,8 @@ class Trained:
     """A finished training: its folder, what it took, and its judgements.
 
     ``wall_s`` and ``cpu_s`` are of the whole process, over all its parts; a judgement is
-    ``{"step", "images", "time_s", "score", "scores"}``, ``time_s`` of training alone.
+    ``{"step", "images", "time_s", "score", "scores"}``, ``time_s`` of the processor: the clock of
+    the log says little on a busy machine.
     """
 
     folder: Path
@@ -101,7 +102,10 @@ def trained(folder: Path) -> Trained:
 
     parts = json.loads((folder / "times.json").read_text(encoding="utf-8"))
     wall, cpu = (round(sum(part[key] for part in parts), 1) for key in ("wall_s", "cpu_s"))
-    return Trained(folder, wall, cpu, [row for row in read_rows(folder / "run") if "score" in row])
+    rows = [row for row in read_rows(folder / "run") if "score" in row]
+    each = cpu / rows[-1]["images"] if rows else 0.0
+    timely = [{**row, "time_s": round(each * row["images"], 1)} for row in rows]
+    return Trained(folder, wall, cpu, timely)
 
 
 def timed(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> None:
@@ -131,13 +135,14 @@ def timed(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = 
 def once(path: Path, make: Callable[[], Json]) -> Json:
     """The JSON object at ``path``; made and written if it is not there."""
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(make(), indent=1) + "\n")
     found: Json = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
 def seconds_to(judgements: Sequence[Json], score: str, quality: float) -> float | None:
-    """Seconds of training until ``score`` was first as good as ``quality``; None if it never was.
+    """Processor seconds until ``score`` was first as good as ``quality``; None if it never was.
 
     Between two judgements the score is taken to grow evenly; before the first, from zero.
     """

@@ -66,6 +66,12 @@ def test_merging_goes_key_by_key() -> None:
     assert base == {"a": {"x": 1, "y": 2}, "b": 1}
 
 
+ROWS = """{"step": 1, "images": 8, "time_s": 50, "score": 1}
+{"step": 2, "images": 16, "time_s": 60, "loss": {}}
+{"step": 3, "images": 24, "time_s": 90, "score": 2}
+"""
+
+
 def judged(*scores: float) -> list[study.Json]:
     return [{"time_s": 10.0 * (k + 1), "scores": {"w.map": s}} for k, s in enumerate(scores)]
 
@@ -127,12 +133,11 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     (tmp_path / "done").touch()
     (tmp_path / "times.json").write_text('[{"wall_s": 3, "cpu_s": 2}, {"wall_s": 1, "cpu_s": 1}]')
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "log.jsonl").write_text(
-        '{"step": 1, "loss": {}}\n{"step": 2, "score": 1}\n'
-    )
+    (tmp_path / "run" / "log.jsonl").write_text(ROWS, encoding="utf-8")
     done = study.train(tmp_path, {"name": "x"}, None)
     assert (done.wall_s, done.cpu_s) == (4, 3)
-    assert [row["step"] for row in done.judgements] == [2]
+    # by the processor, whatever the clock said
+    assert [(row["images"], row["time_s"]) for row in done.judgements] == [(8, 1.0), (24, 3.0)]
 
 
 def part(**difference: float) -> study.Json:
