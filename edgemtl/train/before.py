@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from edgemtl.records import U8
 from edgemtl.train.batches import Batch, BatchMaker
 from edgemtl.train.config import TrainConfig
 from edgemtl.train.sheet import write_picture
+from edgemtl.train.teach import TaughtSet, teach
 
 REPORT_FILE, MIX_FILE = "data.json", "mix.jpg"
 _SAMPLES, _COLUMNS, _SIDE_PX = 24, 6, 320
@@ -29,10 +32,22 @@ def check_before(
     """Check the data, print what was found, write ``data.json`` and ``mix.jpg`` into ``out``.
 
     Data that are as they were when ``out``'s report was written are checked once more only with
-    ``again``. Errors are in the report: see :meth:`DataReport.refuse_errors`.
+    ``again``. What is counted is people's: a teacher would have to look at every picture first.
+    Errors are in the report: see :meth:`DataReport.refuse_errors`.
     """
     kept = None if again else read_report(out / REPORT_FILE)
-    report = check_data(train, val, options_of(config), kept)
+    taught = [data for data in train.sets if isinstance(data, TaughtSet)]
+    sets = tuple(data.people if isinstance(data, TaughtSet) else data for data in train.sets)
+    options = replace(
+        options_of(config),
+        taught_sets=tuple(data.name for data in taught),
+        taught_classes=tuple(
+            name
+            for k, name in enumerate(train.classes)
+            if any(data.labelled[k] and not data.people.labelled[k] for data in taught)
+        ),
+    )
+    report = check_data(replace(train, sets=sets), val, options, kept)
     if report is kept:
         said = f"data: as checked before ({report.counts()}, see '{out / REPORT_FILE}')"
         print(said, file=sys.stderr, flush=True)
@@ -52,7 +67,7 @@ def refuse_bad_data(config: TrainConfig, train: DataMix, val: DataMix | None, ou
 def check_run(config: TrainConfig, out: Path, data_root: Path | None) -> DataReport:
     """The checks alone, of the data of a run; ``out`` is made."""
     make_folder(out)
-    mix = load_data(config.data, "train", data_root)
+    mix = teach(load_data(config.data, "train", data_root), config.teachers)
     val = load_data(config.data, "val", data_root)
     return check_before(config, mix, val, out, again=True)
 
@@ -73,7 +88,7 @@ def options_of(config: TrainConfig) -> CheckOptions:
 
 def draw_mix(path: Path, maker: BatchMaker, mix: DataMix) -> None:
     """Write the pictures of the first steps as the network sees them, labels drawn in."""
-    tiles = [tile for tile, _ in zip(_tiles(maker, mix), range(_SAMPLES), strict=False)]
+    tiles = list(islice(_tiles(maker, mix), _SAMPLES))
     sheet = d.grid(tiles, _COLUMNS, 6)
     head: list[d.Part] = [
         ("as the network sees them in the first steps", d.WHITE),

@@ -88,6 +88,11 @@ class TaughtSet(DataSet):
         if appearance is not None:
             self.tasks |= frozenset[Task](("embed",))
 
+    @property
+    def people(self) -> DataSet:
+        """The set as people annotated it."""
+        return self._data
+
     def __len__(self) -> int:
         return len(self._data)
 

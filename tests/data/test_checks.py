@@ -210,6 +210,20 @@ def test_what_is_not_trained_is_not_missed() -> None:
     assert set(only) < set(everything)
 
 
+def test_what_a_teacher_labels_is_not_missed() -> None:
+    only_a = truth(((0, 0, 30, 30), 0))
+    t = MemorySet("t", [scenery(1)], [only_a], labelled=(True, False))
+    bare = MemorySet("bare", [scenery(4)], labelled=(False, False), tasks=())
+    v = labelled("v", [9])
+    alone = found([t, bare], [v])
+    assert alone == [
+        "warning: train: no data set labels the class 'b'",
+        "warning: train 'bare': it labels no task",
+    ]
+    taught = replace(OPTIONS, taught_sets=("bare",), taught_classes=("b",))
+    assert found([t, bare], [v], taught) == ["note: train: only a teacher labels the class 'b'"]
+
+
 def test_sets_that_teach_nothing() -> None:
     good, val = labelled("good", range(5, 9)), labelled("v", [30])
     bare = MemorySet("bare", [scenery(1), scenery(2)])

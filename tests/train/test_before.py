@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,11 @@ from memory_set import MemorySet, truth
 
 from edgemtl.data.config import DataMix
 from edgemtl.drawing import PAPER, colour_of
+from edgemtl.records import Detections
 from edgemtl.train.batches import BatchMaker
 from edgemtl.train.before import check_before, draw_mix, options_of
-from edgemtl.train.config import TrainConfig
+from edgemtl.train.config import TeacherConfig, TrainConfig
+from edgemtl.train.teach import TaughtSet
 
 PLAIN = {
     "scale": (1.0, 1.0), "shift": 0.0, "flip": 0.0, "gain": 0.0, "bias": 0.0, "saturation": 0.0,
@@ -70,6 +73,39 @@ def test_the_mix_shows_pixels_boxes_and_ignored_regions(tmp_path: Path) -> None:
     assert 0.05 < (region != 90).any(-1).mean() < 0.5
     assert not (tile == np.array(colour_of(1))).all(-1).any(), "a region has no class colour"
     assert (picture[0, 0] == PAPER).all()
+
+
+def test_people_are_counted_and_teachers_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Teacher:
+        """Knows class b, and says so once for each picture."""
+
+        known = np.array([False, True])
+        config = TeacherConfig(model=Path("t.onnx"))
+
+        def look(self, image: np.ndarray) -> Detections:
+            asked.append(1)
+            return Detections(
+                np.array([[30, 20, 50, 40]], np.float32),
+                np.array([0.9], np.float32),
+                np.array([1], np.int32),
+            )
+
+    box = truth(((20, 10, 60, 50), 0))
+    pictures = [np.full((64, 96, 3), value, np.uint8) for value in range(60, 100)]
+    people = MemorySet("t", pictures, [box] * 40, labelled=(True, False))
+    bare = MemorySet("bare", pictures, [truth()] * 40, labelled=(False, False), tasks=())
+    bare.weight = 0.5
+    sets = tuple(TaughtSet(data, Teacher(), None) for data in (people, bare))  # type: ignore[arg-type]
+    report = check_before(config(), replace(mix(people), sets=sets), mix(flat("v", 2, 9)), tmp_path)
+    assert report.boxes("train") == {"a": 40}
+    found = [finding.what for finding in report.findings]
+    assert "only a teacher labels the class 'b'" in found
+    assert not any("labels no task" in what for what in found)
+    assert 1 <= len(asked) <= 24, "only what the mix shows is looked at"
 
 
 def test_a_second_start_says_little(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

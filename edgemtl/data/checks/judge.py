@@ -17,7 +17,9 @@ def judge_counts(
     tasks = {split: _tasks(report, split) for split in ("train", "val")}
     if options.tasks is not None:
         tasks["train"] &= set(options.tasks)
-    found = _classes(report, classes, options.min_boxes) if "detect" in tasks["train"] else []
+    if options.taught_classes:
+        tasks["train"].add("detect")
+    found = _classes(report, classes, options) if "detect" in tasks["train"] else []
     if "classify" in tasks["train"] and _told(report, "train"):
         judged = "classify" in tasks["val"] and _told(report, "val")
         found += _image_classes(report, image_classes, judged)
@@ -27,7 +29,7 @@ def judge_counts(
                     "add a [[val]] set that does, or its training is not judged")
         )  # fmt: skip
     for one in report.sets:
-        found += _set(one, tasks["train"])
+        found += _set(one, tasks["train"], options.taught_sets)
     return found
 
 
@@ -44,14 +46,16 @@ def _tasks(report: DataReport, split: str) -> set[str]:
     return {task for one in report.sets if one.split == split for task in one.tasks}
 
 
-def _classes(report: DataReport, classes: Sequence[str], min_boxes: int) -> list[Finding]:
+def _classes(report: DataReport, classes: Sequence[str], options: CheckOptions) -> list[Finding]:
     found = []
     have, judged = report.boxes("train"), report.boxes("val")
     complete = all(s.counted == s.pictures for s in report.sets if s.split == "train")
     if not _told(report, "train"):
         return []
     for name in classes:
-        if name not in have:
+        if name in options.taught_classes and not have.get(name):
+            found.append(Finding("note", "train", f"only a teacher labels the class '{name}'"))
+        elif name not in have:
             found.append(
                 Finding("warning", "train", f"no data set labels the class '{name}'",
                         "add one that does, or take the class out of the mix")
@@ -61,7 +65,7 @@ def _classes(report: DataReport, classes: Sequence[str], min_boxes: int) -> list
                 Finding("warning", "train", f"no box of the class '{name}', which validation has "
                         f"{judged[name]} of", "its score will be 0: add pictures of it")
             )  # fmt: skip
-        elif have[name] < min_boxes and complete:
+        elif have[name] < options.min_boxes and complete:
             found.append(
                 Finding("warning", "train", f"only {have[name]} boxes of the class '{name}'",
                         "add pictures of it, or merge it with another (rename)")
@@ -88,13 +92,13 @@ def _image_classes(report: DataReport, names: Sequence[str], judged: bool) -> li
     return found
 
 
-def _set(one: SetCensus, trained: set[str]) -> list[Finding]:
+def _set(one: SetCensus, trained: set[str], taught: Sequence[str]) -> list[Finding]:
     found = []
     where = f"{one.split} '{one.name}'"
     boxes = sum(one.boxes.values())
     if one.split == "train" and one.weight == 0:
         found.append(Finding("note", where, "weight 0: it takes no part"))
-    if not one.tasks:
+    if not one.tasks and not (one.split == "train" and one.name in taught):
         found.append(Finding("warning", where, "it labels no task", "give its tasks, or remove it"))
     if "detect" in trained and one.without_boxes is not None and not boxes and _enough(one):
         found.append(

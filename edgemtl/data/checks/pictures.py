@@ -67,15 +67,13 @@ def look_at(sets: Sequence[DataSet], seconds: float) -> list[Looks]:
 
     for data in sets:
         if len(data):
-            data.image(
-                0
-            )  # a video is decoded as a whole now, which training would have to wait for
+            data.image(0)  # a video is decoded as a whole: training would wait for it as well
     lengths = [len(data) for data in sets]
     for which, index, found in visit(lengths, work, seconds, "looking at pictures"):
         look = looks[which]
         look.seen[index] = True
-        arrays: tuple[NDArray[Any], ...]
-        arrays = (look.sizes, look.content, look.gradient, look.thumbs, look.flat)
+        arrays: list[NDArray[Any]] = [look.sizes, look.content, look.gradient]
+        arrays += [look.thumbs, look.flat]
         for array, value in zip(arrays, found, strict=True):
             array[index] = value
     return looks

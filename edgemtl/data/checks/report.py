@@ -18,8 +18,9 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 @dataclass(frozen=True)
 class CheckOptions:
     """``size_hw``: the network's input, ``sizes`` that of data sets by name; ``zoom``: the largest
-    scale of augmentation; ``tasks`` that are trained, None: all that the data label; ``min_boxes``
-    that a class should have; ``near_bits`` of 64 in which look-alikes may differ; ``seconds`` for
+    scale of augmentation; ``tasks`` that are trained, None: all that the data label;
+    ``taught_sets`` and ``taught_classes``: what networks label beside people; ``min_boxes`` that a
+    class should have; ``near_bits`` of 64 in which look-alikes may differ; ``seconds`` for
     pictures, and again for annotations; ``allow_overlap``: pictures in training and validation are
     no error."""
 
@@ -27,6 +28,8 @@ class CheckOptions:
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     zoom: float = 1.0
     tasks: tuple[str, ...] | None = None
+    taught_sets: tuple[str, ...] = ()
+    taught_classes: tuple[str, ...] = ()
     min_boxes: int = 20
     near_bits: int = 8
     seconds: float = 60.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from edgemtl.data.checks.report import DataReport, SetCensus
@@ -9,6 +10,7 @@ from edgemtl.data.checks.report import DataReport, SetCensus
 if TYPE_CHECKING:
     from rich.console import Console
 
+_PLAIN_WIDTH = 140  # of tables in a file or pipe
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
@@ -17,7 +19,8 @@ def print_report(report: DataReport, console: Console | None = None) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = console or Console(stderr=True, soft_wrap=not _is_terminal())
+    if console is None:
+        console = Console(stderr=True, width=None if sys.stderr.isatty() else _PLAIN_WIDTH)
     console.print(_sets(report))
     for kind in ("boxes", "image_classes"):
         counts = getattr(report, kind)("train"), getattr(report, kind)("val")
@@ -29,12 +32,6 @@ def print_report(report: DataReport, console: Console | None = None) -> None:
         console.print(text, soft_wrap=True)
         if finding.hint:
             console.print(Text(f"  hint: {finding.hint}", style="dim"), soft_wrap=True)
-
-
-def _is_terminal() -> bool:
-    import sys
-
-    return sys.stderr.isatty()
 
 
 def _table(title: str, *columns: str) -> Any:
