@@ -6,12 +6,13 @@
 Same backbone, neck, data, pictures and number of steps; the three differ in `tasks` alone:
 detection, image class, embeddings. The separate pipeline runs all three on a picture; a
 detection's embedding is what the re-identification network says at the point of the detection's
-box (see edgemtl.train.lookup), so IDF1 and rank-1 of the separate networks are of detections of
-the one with embeddings of the other, through the same tracker and the same evaluation as the
-shared network's. Latency is of ONNX Runtime on one thread, batch 1, all networks taking turns in
-one process; the separate networks' is their sum, in which embeddings are computed at 100 points as
-in the shared one. Real data need the backbone's weights, see benchmarks/train/street.toml. Without
---part, the result is put together from the parts that are done. Exits 1 if a target is missed.
+box (see edgemtl.train.lookup), or inside the box on real data, whose networks look there. So IDF1
+and rank-1 of the separate networks are of detections of the one with embeddings of the other,
+through the same tracker and the same evaluation as the shared network's. Latency is of ONNX
+Runtime on one thread, batch 1, all networks taking turns in one process; the separate networks' is
+their sum, in which embeddings are computed for 100 boxes as in the shared one. Real data need the
+backbone's weights, see benchmarks/train/street.toml. Without --part, the result is put together
+from the parts that are done. Exits 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 import study
 from study_pictures import TASKS, look, paired_bootstrap
 from study_plot import shared_plot
-from study_separate import Joined, deploy
+from study_separate import Joined, Looker, deploy
 
 from edgemtl.data.config import load_data
 from edgemtl.engine import open_session
@@ -60,7 +61,8 @@ REAL: study.Json = {
     "name": "study", "data": study.HERE / "data" / "street.toml", "size_hw": [320, 416],
     "images": 8000, "batch": 8, "group": 4, "seed": 1,
     "network": {"backbone": "efficientnet_lite0", "weights": "$EDGEMTL_LITE0",
-                "fold_batch_norm": True, "frozen_stages": 3, "neck_width": 96},
+                "fold_batch_norm": True, "frozen_stages": 3, "neck_width": 96,
+                "embedding_grid": [6, 3]},
     "augment": {"scale": [0.6, 1.6], "mosaic": 0.35, "mosaic_until": 0.6},
     "optimiser": {"rate": 1e-3, "backbone_rate": 0.25}, "validate": {"every": 2000},
 }  # fmt: skip
@@ -84,9 +86,9 @@ def prepare(folder: Path, config: study.Json, root: Path | None, quick: bool) ->
 
 def sessions(folder: Path) -> tuple[Session, Session]:
     """The shared network and the three as one."""
-    parts = [folder / "detect" / "fp32.onnx", folder / "classify" / "fp32.onnx",
-             folder / "embed" / "every_point.onnx"]  # fmt: skip
-    return open_session(folder / "shared" / "fp32.onnx", threads=1), Joined(*parts)
+    alone = [open_session(folder / kind / "fp32.onnx", threads=1) for kind in SEPARATE[:2]]
+    shared = open_session(folder / "shared" / "fp32.onnx", threads=1)
+    return shared, Joined(*alone, Looker(folder / "embed"))
 
 
 def headline(scores: study.Json) -> dict[str, float]:

@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from edgemtl.data.config import load_data
 from edgemtl.engine import open_session
-from edgemtl.engine.session import Slot, Ticket
+from edgemtl.engine.session import Session, Slot, Ticket
 from edgemtl.export import export_network
 from edgemtl.manifest import Manifest
 from edgemtl.nn.checkpoint import load_network
+from edgemtl.nn.heads import GridEmbeddingHead
+from edgemtl.nn.network import PIXEL_ZERO, MultiTaskNetwork
 from edgemtl.quantize.calibrate import CalibrateOptions, calibrate
 from edgemtl.quantize.recipe import MixedPictures
-from edgemtl.records import NetOutputs
+from edgemtl.records import F32, NetOutputs
 from edgemtl.train.lookup import points_of
 
 CALIBRATION = CalibrateOptions(limit=100, held_out=20)
 
 
+class AtBoxes(nn.Module):
+    """A network of embeddings alone that looks inside boxes, at as many fixed ones as detections.
+
+    Its own graph would want the boxes as an input; what is timed is the same with them built in.
+    """
+
+    def __init__(self, network: MultiTaskNetwork, manifest: Manifest) -> None:
+        super().__init__()
+        self.network, self.config = network, network.config
+        height, width = manifest.input.size_hw
+        count = min(network.config.top_k, manifest.top_k)
+        side = torch.linspace(8.0, min(height, width) - 1.0, count)
+        self.register_buffer("boxes", torch.stack([side * 0, side * 0, side, side], -1)[None])
+
+    def select(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        head = self.network.embed
+        assert isinstance(head, GridEmbeddingHead)
+        fine = head.learn(self.network._see(x))
+        return {"embeddings": head(fine, self.boxes.expand(x.shape[0], -1, -1))}
+
+
 def deploy(checkpoint: Path, folder: Path, data: Path, root: Path | None) -> Path:
     """``fp32.onnx`` and ``int8.onnx`` in ``folder``, once; the path of the former.
 
-    A network of embeddings alone also becomes ``every_point.onnx``, which says them at all points
-    for the look-up; the other two have as many as detections in a picture, for the latency.
+    A network of embeddings alone has as many as there are detections in a picture, for the latency;
+    one that looks at points also becomes ``every_point.onnx``, which says them at all points.
     """
     network, manifest = load_network(checkpoint)
-    made = folder / "fp32.onnx"
+    made, alone = folder / "fp32.onnx", manifest.tasks == ("embed",)
+    inside = alone and isinstance(network.embed, GridEmbeddingHead)
     if not made.exists():
-        export_network(network, manifest, made)
-    if manifest.tasks == ("embed",) and not (folder / "every_point.onnx").exists():
+        shown: Any = AtBoxes(network, manifest) if inside else network
+        export_network(shown, manifest, made)
+    if alone and not inside and not (folder / "every_point.onnx").exists():
         network.config = network.config.model_copy(update={"top_k": 10**6})
         export_network(network, manifest, folder / "every_point.onnx")
     if not (folder / "int8.onnx").exists():
@@ -42,26 +68,52 @@ def deploy(checkpoint: Path, folder: Path, data: Path, root: Path | None) -> Pat
     return made
 
 
+class Looker:
+    """Embeddings of given boxes by a network of embeddings alone, from ``deploy``'s folder.
+
+    At the points of the boxes by ONNX Runtime; inside the boxes by torch, as no graph takes them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        every = folder / "every_point.onnx"
+        self._session = open_session(every, threads=1) if every.exists() else None
+        self._network, self.manifest = load_network(folder / "run" / "best.safetensors")
+
+    def embeddings(self, images: NDArray[Any], boxes_net: F32) -> F32:
+        """f32 [1, K, D] for images i8 [1, 3, h, w] and boxes f32 [K, 4]."""
+        if self._session is not None:
+            every = self._session.infer(images).embeddings
+            assert every is not None
+            return every[:, points_of(boxes_net, self.manifest.input.size_hw)]
+        head = self._network.embed
+        assert isinstance(head, GridEmbeddingHead)
+        with torch.no_grad():
+            fine = head.learn(self._network._see(torch.from_numpy(images).float() / PIXEL_ZERO))
+            found: F32 = head(fine, torch.from_numpy(boxes_net.copy())[None]).numpy()
+        return found
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+
 class Joined:
     """Three networks of one input as one session; see ``edgemtl.engine.session.Session``.
 
     Boxes and classes are the first one's, the image class the second one's; embeddings are the
-    third one's at the points of the boxes.
+    third one's at (or inside) the boxes.
     """
 
-    def __init__(self, detect: Path, classify: Path, every_point: Path) -> None:
-        with ExitStack() as opened:
-            paths = (detect, classify, every_point)
-            self._parts = [open_session(path, threads=1) for path in paths]
-            for part in self._parts:
-                opened.callback(part.close)
-            first, second, third = (part.manifest for part in self._parts)
-            assert first.input == second.input == third.input
-            self._manifest = first.model_copy(update={
-                "image_classes": second.image_classes, "embedding_dim": third.embedding_dim,
-            })  # fmt: skip
-            self._input = np.zeros((1, 3, *first.input.size_hw), first.input.dtype)
-            opened.pop_all()
+    def __init__(self, detect: Session, classify: Session, look: Looker) -> None:
+        self._parts = (detect, classify, look)
+        self._detect, self._classify, self._look = detect, classify, look
+        first = detect.manifest
+        assert first.input == classify.manifest.input == look.manifest.input
+        self._manifest = first.model_copy(update={
+            "image_classes": classify.manifest.image_classes,
+            "embedding_dim": look.manifest.embedding_dim,
+        })  # fmt: skip
+        self._input = np.zeros((1, 3, *first.input.size_hw), first.input.dtype)
 
     @property
     def manifest(self) -> Manifest:
@@ -69,7 +121,7 @@ class Joined:
 
     @property
     def backend(self) -> str:
-        return f"three networks, {self._parts[0].backend}"
+        return f"three networks, {self._detect.backend}"
 
     @property
     def batch(self) -> int:
@@ -88,13 +140,9 @@ class Joined:
         return self.infer(self._input)
 
     def infer(self, images: NDArray[Any]) -> NetOutputs:
-        found, scene, every = (part.infer(images) for part in self._parts)
-        assert every.embeddings is not None
-        points = points_of(found.boxes_net[0], self._manifest.input.size_hw)
-        return NetOutputs(
-            found.boxes_net, found.scores, found.labels, every.embeddings[:, points],
-            scene.image_probs,
-        )  # fmt: skip
+        found, scene = self._detect.infer(images), self._classify.infer(images)
+        looks = self._look.embeddings(images, found.boxes_net[0])
+        return NetOutputs(found.boxes_net, found.scores, found.labels, looks, scene.image_probs)
 
     def close(self) -> None:
         for part in self._parts:

@@ -16,11 +16,17 @@ import balancing
 import numpy as np
 import shared_vs_separate
 import study
+import torch
 from study_plot import figure, shared_plot
-from study_separate import Joined
+from study_separate import AtBoxes, Joined, Looker
 
 from edgemtl.engine import open_session
+from edgemtl.errors import ConfigError
+from edgemtl.manifest import InputSpec, Manifest
 from edgemtl.models import resolve_model
+from edgemtl.nn.checkpoint import save_checkpoint
+from edgemtl.nn.network import NetworkConfig, network_of
+from edgemtl.records import NetOutputs
 from edgemtl.train.config import TrainConfig, load_train_config
 from edgemtl.train.lookup import points_of
 
@@ -196,30 +202,49 @@ def test_the_peers_labels_are_the_same_boxes(tmp_path: Path) -> None:
 
 
 def test_three_networks_as_one_take_embeddings_at_the_boxes() -> None:
-    path = resolve_model("toy")
-    joined, alone = Joined(path, path, path), open_session(path, threads=1)
-    shape = (1, 3, *alone.manifest.input.size_hw)
-    picture = np.random.default_rng(1).integers(-128, 128, shape).astype(np.int8)
-    # the toy's own list of 100 embeddings stands in for those of all points: few boxes reach it
-    found, own = joined._parts[0].infer(picture), alone.infer(picture)
+    alone = open_session(resolve_model("toy"), threads=1)
+    size_hw = alone.manifest.input.size_hw
+    picture = np.random.default_rng(1).integers(-128, 128, (1, 3, *size_hw)).astype(np.int8)
+    own = alone.infer(picture)
     every = np.random.default_rng(2).normal(size=(1, 5000, 64)).astype(np.float32)
 
     class Everywhere:
-        def infer(self, images: np.ndarray) -> object:
-            return type(own)(own.boxes_net, own.scores, own.labels, every, None)
+        """A network that says something else at every point."""
+
+        def infer(self, images: np.ndarray) -> NetOutputs:
+            return NetOutputs(own.boxes_net, own.scores, own.labels, every, None)
 
         def close(self) -> None: ...
 
-    joined._parts[2].close()
-    joined._parts[2] = Everywhere()  # type: ignore[call-overload]
+    looker = Looker.__new__(Looker)
+    looker._session, looker.manifest = Everywhere(), alone.manifest
+    joined = Joined(alone, alone, looker)
     both = joined.infer(picture)
-    points = points_of(found.boxes_net[0], alone.manifest.input.size_hw)
     assert both.embeddings is not None
+    points = points_of(own.boxes_net[0], size_hw)
     np.testing.assert_array_equal(both.embeddings[0], every[0, points])
     np.testing.assert_array_equal(both.boxes_net, own.boxes_net)
     np.testing.assert_array_equal(both.image_probs, own.image_probs)
     joined.close()
-    alone.close()
+
+
+def test_a_network_that_looks_inside_boxes_is_asked_for_them(tmp_path: Path) -> None:
+    shape = NetworkConfig.model_validate({
+        "backbone_width": 0.35, "embedding_dim": 8, "embedding_grid": (2, 1), "top_k": 5,
+    })  # fmt: skip
+    manifest = Manifest(name="looks", input=InputSpec(size_hw=(64, 96)), embedding_dim=8, top_k=5)
+    network = network_of(shape, manifest).eval()
+    (tmp_path / "run").mkdir()
+    save_checkpoint(tmp_path / "run" / "best.safetensors", network, manifest)
+    fixed = AtBoxes(network, manifest)
+    picture = np.random.default_rng(1).integers(-128, 128, (1, 3, 64, 96)).astype(np.int8)
+    with torch.no_grad():
+        wanted = fixed.select(torch.from_numpy(picture).float() / 128)["embeddings"].numpy()
+    found = Looker(tmp_path).embeddings(picture, fixed.boxes[0].numpy())
+    assert found.shape == (1, 5, 8)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    with pytest.raises(ConfigError, match="need boxes"):
+        network.select(torch.zeros(1, 3, 64, 96))
 
 
 def test_models_take_turns_and_weights_are_counted() -> None:

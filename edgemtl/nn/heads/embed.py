@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgemtl.errors import ConfigError
 from edgemtl.nn.depthwise import DepthwiseConv2d
 from edgemtl.nn.heads.base import Chosen, Head, HeadPlan, Shared
 from edgemtl.nn.heads.point import PointHead
@@ -90,7 +91,11 @@ class GridEmbeddingHead(Head):
         return unit(self.layers(seen.permute(0, 2, 3, 1).flatten(2)))
 
     def infer(self, shared: Shared, chosen: Chosen | None) -> dict[str, Tensor]:
-        assert chosen is not None
+        if chosen is None:
+            raise ConfigError(
+                "network: embeddings at a grid of places need boxes, and nothing is detected",
+                "train detect too, or leave network.embedding_grid out",
+            )
         return {"embeddings": self(self.learn(shared), chosen.boxes)}
 
 
