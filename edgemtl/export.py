@@ -5,31 +5,24 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from edgemtl.errors import ConfigError, ModelError
+from edgemtl.export_parity import Differences, check_parity
 from edgemtl.graph.file import OPSET, save_model
 from edgemtl.manifest import Manifest
 from edgemtl.nn.blocks import fold_batch_norm
 from edgemtl.nn.checkpoint import load_network
 from edgemtl.nn.heads import STRIDES
 from edgemtl.nn.network import PIXEL_ZERO, MultiTaskNetwork
-from edgemtl.nn.session import TorchSession
-from edgemtl.records import NetOutputs, named_outputs
-
-_PARITY_IMAGES = 4
-_SCORE_TOLERANCE = 1e-3
-_BOX_TOLERANCE_PX = 0.05
-_UNIT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +31,13 @@ class ExportReport:
 
     path: Path
     size_bytes: int
-    box_px: float
-    score: float
-    embedding: float
-    image_prob: float
+    largest: Differences
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "path": str(self.path),
             "size_bytes": self.size_bytes,
-            "largest_difference": {
-                "box_px": self.box_px,
-                "score": self.score,
-                "embedding": self.embedding,
-                "image_prob": self.image_prob,
-            },
+            "largest_difference": asdict(self.largest),
         }
 
 
@@ -102,9 +87,9 @@ def export_network(
     folded = copy.deepcopy(network).cpu().eval()
     fold_batch_norm(folded)
     model = _to_onnx(folded, manifest)
-    report = _parity(folded, model, manifest, out)
+    largest = check_parity(folded, model, manifest, out)
     save_model(model, manifest, out)
-    return ExportReport(out, out.stat().st_size, *report)
+    return ExportReport(out, out.stat().st_size, largest)
 
 
 def _to_onnx(network: MultiTaskNetwork, manifest: Manifest) -> onnx.ModelProto:
@@ -185,71 +170,3 @@ def _tidy(model: onnx.ModelProto, manifest: Manifest) -> None:
     kinds = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32}
     for name, (dtype, rest) in manifest.expected_outputs().items():
         graph.output.append(helper.make_tensor_value_info(name, kinds[dtype], ["N", *rest]))
-
-
-def _parity(
-    network: MultiTaskNetwork, model: onnx.ModelProto, manifest: Manifest, out: Path
-) -> tuple[float, float, float, float]:
-    """Largest differences (box px, score, embedding, image probability) on seeded pictures.
-
-    Candidates are matched by box, not by index: equal scores may come in any order.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    images = _pictures(manifest)
-    ours = TorchSession(network, manifest).infer(images)
-    found = dict(
-        zip(manifest.expected_outputs(), session.run(None, {"images": images}), strict=True)
-    )
-    return _differences(ours, named_outputs(found, manifest), out)
-
-
-def _pictures(manifest: Manifest) -> NDArray[np.int8]:
-    """Seeded smooth noise: every level of the pyramid sees structure."""
-    rng = np.random.default_rng(0)
-    h, w = manifest.input.size_hw
-    coarse = rng.integers(-128, 128, (_PARITY_IMAGES, 3, h // 16, w // 16))
-    fine = rng.integers(-24, 25, (_PARITY_IMAGES, 3, h, w))
-    smooth = np.kron(coarse, np.ones((16, 16), np.int64))
-    levels: NDArray[np.int8] = np.clip(smooth + fine, -128, 127).astype(np.int8)
-    return levels
-
-
-def _differences(
-    ours: NetOutputs, theirs: NetOutputs, out: Path
-) -> tuple[float, float, float, float]:
-    worst_box = worst_embedding = 0.0
-    score = float(np.abs(ours.scores - theirs.scores).max(initial=0.0))
-    for n in range(len(ours.scores) if ours.scores.size else 0):
-        gap = np.abs(ours.boxes_net[n][:, None] - theirs.boxes_net[n][None]).max(-1)
-        partner = gap.argmin(1)
-        # the last candidates may tie with points that were cut off: judge those clear of them
-        sure = ours.scores[n] > ours.scores[n][-1] + 2 * score
-        worst_box = max(worst_box, float(gap.min(1)[sure].max(initial=0.0)))
-        if ours.embeddings is not None and theirs.embeddings is not None:
-            apart = np.abs(ours.embeddings[n] - theirs.embeddings[n][partner]).max(-1)
-            worst_embedding = max(worst_embedding, float(apart[sure].max(initial=0.0)))
-    if ours.embeddings is not None and theirs.embeddings is not None and not ours.scores.size:
-        worst_embedding = float(np.abs(ours.embeddings - theirs.embeddings).max())
-    prob = 0.0
-    if ours.image_probs is not None and theirs.image_probs is not None:
-        prob = float(np.abs(ours.image_probs - theirs.image_probs).max())
-    checks = (
-        ("boxes", worst_box, _BOX_TOLERANCE_PX),
-        ("scores", score, _SCORE_TOLERANCE),
-        ("embeddings", worst_embedding, _UNIT_TOLERANCE),
-        ("image_probs", prob, _UNIT_TOLERANCE),
-    )
-    for what, difference, tolerance in checks:
-        if not difference <= tolerance:
-            raise ModelError(
-                f"export: torch and ONNX Runtime differ in {what} by {difference:.3g} "
-                f"(tolerance {tolerance:g}); '{out}' was not written",
-                "report this with the versions of torch and onnxruntime",
-            )
-    return worst_box, score, worst_embedding, prob

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from edgemtl.errors import ModelError
+from edgemtl.manifest_tasks import Attribute, FurtherTask
 
 CONTRACT_VERSION: Final = 1
 METADATA_KEY = "edgemtl.manifest"
@@ -102,6 +103,8 @@ class Manifest(_Frozen):
     classes: tuple[str, ...] = Field(default=(), description="object classes, label = position")
     image_classes: tuple[str, ...] = ()
     embedding_dim: int | None = None
+    attributes: tuple[Attribute, ...] = Field(default=(), description="of every object")
+    further: tuple[FurtherTask, ...] = Field(default=(), description="handed on as arrays")
     top_k: int = Field(default=100, ge=1)
     min_score: float = Field(default=0.3, ge=0, le=1, description="the default of the runtime")
     precision: Literal["fp32", "fp16", "int8", "mixed"] = "fp32"
@@ -124,21 +127,22 @@ class Manifest(_Frozen):
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What says nothing is left out: such files stay as the first release reads them."""
         fields: dict[str, Any] = handler(self)
-        if self.adopted is None:
-            fields.pop("adopted", None)
-        if not self.identities:
-            fields.pop("identities", None)
+        for name in ("adopted", "attributes", "further", "identities"):
+            if not getattr(self, name):
+                fields.pop(name, None)
         return fields
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that this model does, of ``detect``, ``classify`` and ``embed``."""
+        """What this model does: ``detect``, ``classify``, ``embed``, ``attributes``, and others."""
         present = {
             "detect": bool(self.classes),
             "classify": bool(self.image_classes),
             "embed": self.embedding_dim is not None,
+            "attributes": bool(self.attributes),
         }
-        return tuple(task for task, has in present.items() if has)
+        known = tuple(task for task, has in present.items() if has)
+        return (*known, *(task.name for task in self.further))
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces; equal manifests give equal bytes."""
@@ -161,8 +165,14 @@ class Manifest(_Frozen):
             outputs["labels"] = ("int32", (self.top_k,))
         if self.embedding_dim is not None:
             outputs["embeddings"] = ("float32", (self.top_k, self.embedding_dim))
+        for attribute in self.attributes:
+            outputs[attribute.output] = ("float32", (self.top_k, len(attribute.values)))
         if self.image_classes:
             outputs["image_probs"] = ("float32", (len(self.image_classes),))
+        for task in self.further:
+            for output in task.outputs:
+                sizes = output.sizes(self.input.size_hw, self.top_k)
+                outputs[output.name] = (output.dtype, sizes)
         return outputs
 
 

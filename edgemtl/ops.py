@@ -147,7 +147,8 @@ def decode(
     """Picture ``n`` of a batch of outputs as detections in source pixels, best first.
 
     Dropped: scores below ``min_score``, anything that is not finite, boxes without area inside the
-    picture. The arrays are copies and outlive the session's slot. An adopted detector's output is
+    picture. Embedding and attributes of a row with one that is not finite are zeros. The arrays are
+    copies and outlive the session's slot. An adopted detector's output is
     thresholded and suppressed here: at most 4096 candidates, the best by score, and top_k results.
     """
     if isinstance(outputs, RawOutputs):
@@ -155,25 +156,36 @@ def decode(
     count = outputs.boxes_net.shape[1]
     boxes, scores = np.empty((count, 4), np.float32), np.empty(count, np.float32)
     labels = np.empty(count, np.int32)
-    emb_in = None
-    if outputs.embeddings is not None:  # those of a network without boxes belong to no detection
-        emb_in = np.ascontiguousarray(outputs.embeddings[n][:count])
-    emb = None if emb_in is None else np.empty_like(emb_in)
+    # what is told of an object travels with it as one row
+    # (embeddings of a network without boxes belong to no detection)
+    parts = [] if outputs.embeddings is None else [outputs.embeddings[n][:count]]
+    parts += [probs[n] for probs in outputs.attributes.values()]
+    told_in = np.ascontiguousarray(_joined(parts)) if parts else None
+    told = None if told_in is None else np.empty_like(told_in)
     kept = _native.decode(
         np.ascontiguousarray(outputs.boxes_net[n]),
         np.ascontiguousarray(outputs.scores[n]),
         np.ascontiguousarray(outputs.labels[n]),
-        emb_in,
+        told_in,
         _mapping(geometry),
         min_score,
         boxes,
         scores,
         labels,
-        emb,
+        told,
     )
-    return Detections(
-        boxes[:kept], scores[:kept], labels[:kept], None if emb is None else emb[:kept]
-    )
+    if told is None or not outputs.attributes:
+        return Detections(
+            boxes[:kept], scores[:kept], labels[:kept], None if told is None else told[:kept]
+        )
+    columns = np.split(told[:kept], np.cumsum([p.shape[1] for p in parts])[:-1], axis=1)
+    emb = None if outputs.embeddings is None else np.ascontiguousarray(columns.pop(0))
+    attributes = dict(zip(outputs.attributes, map(np.ascontiguousarray, columns), strict=True))
+    return Detections(boxes[:kept], scores[:kept], labels[:kept], emb, attributes)
+
+
+def _joined(parts: list[F32]) -> F32:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)
 
 
 def _detect(

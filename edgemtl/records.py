@@ -57,7 +57,8 @@ class NetOutputs:
     """A batch of raw network outputs: views, valid until their slot is acquired again.
 
     boxes_net f32 [N, K, 4], scores f32 [N, K] sorted, labels i32 [N, K],
-    embeddings f32 [N, K, D] unit length or None, image_probs f32 [N, C] or None.
+    embeddings f32 [N, K, D] unit length or None, image_probs f32 [N, C] or None; attributes: name
+    -> probabilities f32 [N, K, V] of its values; further: output -> array [N, ...] of other tasks.
     """
 
     boxes_net: F32
@@ -65,6 +66,8 @@ class NetOutputs:
     labels: I32
     embeddings: F32 | None = None
     image_probs: F32 | None = None
+    attributes: Mapping[str, F32] = field(default_factory=dict)
+    further: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +99,21 @@ def named_outputs(tensors: Mapping[str, NDArray[Any]], manifest: Manifest) -> Ne
         tensors.get("labels", np.zeros((rows, 0), np.int32)),
         tensors.get("embeddings"),
         tensors.get("image_probs"),
+        {a.name: tensors[a.output] for a in manifest.attributes},
+        {o.name: tensors[o.name] for task in manifest.further for o in task.outputs},
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """N objects of one frame: boxes_src f32 [N, 4], scores f32 [N], labels i32 [N], embeddings."""
+    """N objects of one frame: boxes_src f32 [N, 4], scores f32 [N], labels i32 [N], embeddings
+    f32 [N, D] or None; attributes: name -> probabilities f32 [N, V] of its values."""
 
     boxes_src: F32
     scores: F32
     labels: I32
     embeddings: F32 | None = None
+    attributes: Mapping[str, F32] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.boxes_src)
@@ -115,6 +122,8 @@ class Detections:
         _expect("labels", self.labels, _INT32, (n,))
         if self.embeddings is not None:
             _expect("embeddings", self.embeddings, _FLOAT32, (n, None))
+        for name, probs in self.attributes.items():
+            _expect(f"attributes['{name}']", probs, _FLOAT32, (n, None))
 
     def __len__(self) -> int:
         return len(self.boxes_src)
@@ -122,7 +131,10 @@ class Detections:
     def where(self, keep: NDArray[Any]) -> Detections:
         """The detections that a boolean mask or an index array keeps."""
         emb = None if self.embeddings is None else self.embeddings[keep]
-        return Detections(self.boxes_src[keep], self.scores[keep], self.labels[keep], emb)
+        attributes = {name: probs[keep] for name, probs in self.attributes.items()}
+        return Detections(
+            self.boxes_src[keep], self.scores[keep], self.labels[keep], emb, attributes
+        )
 
     @staticmethod
     def empty(embedding_dim: int | None = None) -> Detections:
@@ -138,7 +150,8 @@ class Tracks:
     """T confirmed tracks of one frame.
 
     track_ids i64 [T] from 1, boxes_src f32 [T, 4], scores f32 [T], labels i32 [T],
-    det_index i32 [T]: the detection of this frame behind the track, -1 where it coasts.
+    det_index i32 [T]: the detection of this frame behind the track, -1 where it coasts;
+    attributes: name -> probabilities f32 [T, V], gathered over the track's life.
     """
 
     track_ids: I64
@@ -146,6 +159,7 @@ class Tracks:
     scores: F32
     labels: I32
     det_index: I32
+    attributes: Mapping[str, F32] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         t = len(self.track_ids)
@@ -154,6 +168,8 @@ class Tracks:
         _expect("scores", self.scores, _FLOAT32, (t,))
         _expect("labels", self.labels, _INT32, (t,))
         _expect("det_index", self.det_index, _INT32, (t,))
+        for name, probs in self.attributes.items():
+            _expect(f"attributes['{name}']", probs, _FLOAT32, (t, None))
 
     def __len__(self) -> int:
         return len(self.track_ids)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from edgemtl.data.base import DataSet, SequenceInfo, Truth
+from edgemtl.data.base import UNKNOWN, DataSet, SequenceInfo, Truth
 from edgemtl.records import U8
 
 
@@ -45,3 +47,17 @@ class Shapes(DataSet):
 
     def file(self, index: int) -> str:
         return f"shapes#{index}"
+
+
+class ToldShapes(Shapes):
+    """The same with attributes: the size of both objects, and at times the colour of one."""
+
+    def __init__(self, n: int = 12) -> None:
+        super().__init__(n)
+        self.attributes = {"size": ("small", "large"), "colour": ("red", "green", "blue")}
+        self.tasks |= {"attributes"}
+
+    def truth(self, index: int) -> Truth:
+        colour = 2 if index % 2 else UNKNOWN
+        told = np.array([[0, UNKNOWN], [1, colour]], np.int32)
+        return replace(super().truth(index), attributes=told)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgemtl.manifest import METADATA_KEY, InputSpec, Manifest
+from edgemtl.manifest_tasks import Attribute
 
 STRIDES = (8, 16)
 _WIDTH = 16
@@ -80,12 +81,13 @@ def tiny_model(
     classes: tuple[str, ...] = ("a", "b"),
     image_classes: tuple[str, ...] = ("x", "y"),
     embedding_dim: int | None = 4,
+    attributes: dict[str, tuple[str, ...]] | None = None,
     seed: int = 0,
 ) -> onnx.ModelProto:
     """The model; both sides of ``size_hw`` must be multiples of 16.
 
     An empty class list, or ``embedding_dim=None``, leaves that task and its outputs out;
-    embeddings need object classes.
+    embeddings and ``attributes`` (values by name) need object classes.
     """
     if any(side % STRIDES[-1] for side in size_hw):
         raise ValueError(f"size_hw: expected multiples of {STRIDES[-1]}, got {size_hw}")
@@ -96,6 +98,7 @@ def tiny_model(
         classes=classes,
         image_classes=image_classes,
         embedding_dim=embedding_dim,
+        attributes=[Attribute(name=n, values=v) for n, v in (attributes or {}).items()],
         top_k=min(top_k, anchors),
     )
     g = _Graph(np.random.default_rng(seed))
@@ -104,6 +107,8 @@ def tiny_model(
         index = _detect(g, maps, manifest)
         if embedding_dim is not None:
             _embed(g, maps, index, embedding_dim)
+        for attribute in manifest.attributes:
+            _tell(g, maps, index, attribute)
     if image_classes:
         _classify(g, maps[-1], len(image_classes))
     return _model(g, manifest)
@@ -193,6 +198,12 @@ def _embed(g: _Graph, maps: list[str], index: str, dim: int) -> None:
     total = g.node("ReduceSum", power, g.constant([-1], np.int64), keepdims=1)
     norm = g.node("Max", g.node("Sqrt", total), g.constant(1e-4, np.float32))
     g.node("Div", raw, norm, out="embeddings")
+
+
+def _tell(g: _Graph, maps: list[str], index: str, attribute: Attribute) -> None:
+    features = _select(g, _flat(g, maps, _WIDTH), index, _WIDTH)
+    logits = g.linear(features, _WIDTH, len(attribute.values))
+    g.node("Softmax", logits, axis=-1, out=attribute.output)
 
 
 def _classify(g: _Graph, deepest: str, n_classes: int) -> None:

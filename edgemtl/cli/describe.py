@@ -65,6 +65,8 @@ def _rows(path: Path, manifest: Manifest, more: dict[str, Any]) -> list[list[str
         ["classes", ", ".join(manifest.classes) or "-"],
         ["image classes", ", ".join(manifest.image_classes) or "-"],
         ["embedding", f"{manifest.embedding_dim} numbers" if manifest.embedding_dim else "-"],
+        *([f"attribute {a.name}", ", ".join(a.values)] for a in manifest.attributes),
+        *([f"task {t.name}", ", ".join(t.classes) or "-"] for t in manifest.further),
         ["candidates", f"{manifest.top_k} a frame, shown from score {manifest.min_score:g}"],
         ["weights licence", manifest.weights_licence],
     ]

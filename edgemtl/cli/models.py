@@ -49,7 +49,7 @@ def export(
     report = export_checkpoint(checkpoint, out, size_hw=parse_size(size, "--size"))
     text = (
         f"{report.path}: {report.size_bytes / 1e6:.2f} MB; largest difference to torch: "
-        f"boxes {report.box_px:.2g} px, scores {report.score:.2g}"
+        f"boxes {report.largest.box_px:.2g} px, scores {report.largest.score:.2g}"
     )
     finish(report.to_dict(), text, as_json)
 

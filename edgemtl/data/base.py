@@ -8,7 +8,9 @@ in training, no error in evaluation.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -16,9 +18,9 @@ from numpy.typing import NDArray
 
 from edgemtl.records import F32, I32, I64, U8
 
-Task = Literal["detect", "classify", "embed"]
+Task = Literal["detect", "classify", "embed", "attributes"]
 UNKNOWN = -1
-"""A scene label, or an identity, that nobody annotated."""
+"""A scene label, an identity or an attribute that nobody annotated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Truth:
     scene: label into the mix's image classes, or UNKNOWN.
     confidence f32 [N]: how sure the annotation is of a box, 1 for people's and less for a
     network's (None: 1 for all); appearance f32 [N, D]: what a re-identification network says of
-    it, of unit length, NaN where it was not asked (None: nowhere).
+    it, of unit length, NaN where it was not asked (None: nowhere); attributes i32 [N, M]: for each
+    of the mix's M attributes the value's place in its list, or UNKNOWN (None: all unknown).
     """
 
     boxes_src: F32
@@ -41,6 +44,7 @@ class Truth:
     scene: int = UNKNOWN
     confidence: F32 | None = None
     appearance: F32 | None = None
+    attributes: I32 | None = None
 
     def __len__(self) -> int:
         return len(self.boxes_src)
@@ -59,15 +63,17 @@ class SequenceInfo:
 class DataSet(ABC):
     """Pictures with (some) annotations. Reading is lazy; ``image(i)`` may be called by threads.
 
-    Attributes: ``name``; ``classes`` and ``image_classes`` of the whole mix; ``labelled`` bool [C],
-    the classes that are annotated exhaustively here; ``tasks`` that have annotations;
-    ``sequences``, empty for unordered pictures; ``identity_source``, what the identities are
-    numbers of: equal in two sets if they share them; ``weight``, how often training draws from it.
+    Attributes: ``name``; ``classes``, ``image_classes`` and ``attributes`` (values by name) of the
+    whole mix; ``labelled`` bool [C], the classes that are annotated exhaustively here; ``tasks``
+    that have annotations; ``sequences``, empty for unordered pictures; ``identity_source``, what
+    the identities are numbers of: equal in two sets if they share them; ``weight``, how often
+    training draws from it.
     """
 
     name: str
     classes: tuple[str, ...]
     image_classes: tuple[str, ...]
+    attributes: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     labelled: NDArray[np.bool_]
     tasks: frozenset[Task]
     identity_source: str | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgemtl.data.base import Task
+from edgemtl.data.base import UNKNOWN, Task
 from edgemtl.data.imageset import ImageSet, RawBox, TruthBuilder, picture_size
 from edgemtl.data.problems import ProblemLog
 from edgemtl.data.spec import SetSpec
@@ -18,6 +19,9 @@ from edgemtl.errors import DataError
 def read_coco(spec: SetSpec, images: Path, annotations: Path, log: ProblemLog) -> ImageSet:
     """Read a COCO detection file. ``iscrowd`` regions become ignored ones.
 
+    Attributes come from an annotation's object ``attributes``: {"colour": "red"}; what the mix
+    does not know there is left aside.
+
     Raises DataError if the file as a whole cannot be used, or no image is left.
     """
     document = _load(annotations)
@@ -26,9 +30,11 @@ def read_coco(spec: SetSpec, images: Path, annotations: Path, log: ProblemLog) -
     available: list[Task] = ["detect"]
     if spec.scene == "largest_box":
         available.append("classify")
+    if any(isinstance(a, dict) and _told(a, spec) for a in document["annotations"]):
+        available.append("attributes")
     builder = TruthBuilder(spec, log, categories.values(), available)
     entries = _images(document["images"], annotations, log)
-    boxes = _boxes(document["annotations"], categories, set(entries), annotations, log)
+    boxes = _boxes(document["annotations"], categories, set(entries), (annotations, spec, log))
     items = []
     for image_id, (name, declared_hw) in entries.items():
         size = picture_size(store, name, log, declared_hw)
@@ -104,9 +110,13 @@ def _images(
 
 
 def _boxes(
-    entries: list[Any], categories: dict[int, str], images: set[int], path: Path, log: ProblemLog
+    entries: list[Any],
+    categories: dict[int, str],
+    images: set[int],
+    source: tuple[Path, SetSpec, ProblemLog],
 ) -> dict[int, list[RawBox]]:
     """Raw boxes by image id."""
+    path, spec, log = source
     boxes: dict[int, list[RawBox]] = defaultdict(list)
     seen: set[int] = set()
     for position, entry in enumerate(entries):
@@ -128,8 +138,31 @@ def _boxes(
             corners = (left, top, left + width, top + height)
             crowd = bool(entry.get("iscrowd", 0))
             name = f"{what}.bbox"
-            boxes[image_id].append(
-                RawBox(categories[category], corners, str(path), None, name, crowd)
-            )
+            box = RawBox(categories[category], corners, str(path), None, name, crowd)
+            told = _attributes(entry, spec, what, path, log)
+            boxes[image_id].append(replace(box, attributes=told))
         seen.add(number)
     return boxes
+
+
+def _told(entry: dict[str, Any], spec: SetSpec) -> dict[str, str]:
+    """What an annotation says of the mix's attributes, as text: numbers and truth values too."""
+    found = entry.get("attributes")
+    if not isinstance(found, dict):
+        return {}
+    return {name: str(found[name]) for name in spec.attributes if found.get(name) is not None}
+
+
+def _attributes(
+    entry: dict[str, Any], spec: SetSpec, what: str, path: Path, log: ProblemLog
+) -> tuple[int, ...] | None:
+    """The values' places; one that the mix does not list is unknown, and noted in the log."""
+    told = _told(entry, spec)
+    places = []
+    for name, values in spec.attributes.items():
+        place = spec.value(name, told[name]) if name in told else UNKNOWN
+        if place is None:
+            listed = f"of the attribute '{name}' is none of {list(values)}"
+            log.add(path, None, f"{what}: the value '{told[name]}' {listed}", "unknown")
+        places.append(UNKNOWN if place is None else place)
+    return tuple(places) if told else None

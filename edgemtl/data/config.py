@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +31,7 @@ else:
 ROOT_VARIABLE = "EDGEMTL_DATA"
 Split = Literal["train", "val"]
 _Side = Annotated[int, Field(ge=1, le=8192)]
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 _FILES = ("labels", "rename", "tasks", "scene")
 _TAKES: dict[str, tuple[str, ...]] = {
@@ -99,6 +101,7 @@ class _File(BaseModel):
 
     classes: tuple[str, ...] = ()
     image_classes: tuple[str, ...] = ()
+    attributes: dict[_Name, tuple[str, ...]] = Field(default_factory=dict)
     root: str | None = None
     on_error: OnError = "skip"
     train: tuple[_Set, ...] = ()
@@ -113,6 +116,16 @@ class _File(BaseModel):
             raise ValueError(f"'{twice[0]}' is there twice; names differ by more than case")
         return names
 
+    @field_validator("attributes")
+    @classmethod
+    def _valued(cls, attributes: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name, values in attributes.items():
+            if len(values) < 2 or len({v.casefold() for v in values}) < len(values):
+                raise ValueError(
+                    f"'{name}' needs values that differ by more than case, two or more"
+                )
+        return attributes
+
 
 @dataclass(frozen=True)
 class DataMix:
@@ -122,6 +135,7 @@ class DataMix:
     image_classes: tuple[str, ...]
     sets: tuple[DataSet, ...]
     problems: tuple[Problem, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def load_data(path: Path, split: Split, root: Path | None = None) -> DataMix:
@@ -145,7 +159,8 @@ def load_data(path: Path, split: Split, root: Path | None = None) -> DataMix:
     base = _base(path, file, root)
     log = ProblemLog()
     made = tuple(_open(one, file, base, log) for one in sets)
-    return DataMix(file.classes, file.image_classes, made, log.settle(file.on_error))
+    problems = log.settle(file.on_error)
+    return DataMix(file.classes, file.image_classes, made, problems, file.attributes)
 
 
 def _base(path: Path, file: _File, root: Path | None) -> Path:
@@ -193,6 +208,7 @@ def _open(one: _Set, file: _File, base: Path, log: ProblemLog) -> DataSet:
         scene=one.scene,
         tasks=one.tasks,
         weight=one.weight,
+        attributes=file.attributes,
     )
 
     def at(value: str | None) -> Path:
@@ -234,10 +250,16 @@ def _synthetic(one: _Set, file: _File) -> DataSet:
         one.fps or 25.0,
         name=one.name,
         weight=one.weight,
+        attributes=bool(file.attributes),
     )
     if (file.classes, file.image_classes) != (world.classes, world.image_classes):
         raise ConfigError(
             f"data set '{one.name}': the synthetic world has its own classes",
             f"classes = {list(world.classes)}, image_classes = {list(world.image_classes)}",
+        )
+    if file.attributes not in ({}, dict(world.attributes)):
+        raise ConfigError(
+            f"data set '{one.name}': the synthetic world has its own attributes",
+            f"attributes = {{ pattern = {list(world.attributes['pattern'])} }}, or none",
         )
     return world

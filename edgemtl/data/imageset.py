@@ -14,7 +14,7 @@ from edgemtl.data.problems import ProblemLog
 from edgemtl.data.spec import SetSpec
 from edgemtl.data.store import Store, broken, size_of
 from edgemtl.errors import DataError
-from edgemtl.records import U8
+from edgemtl.records import I32, U8
 
 TOLERANCE_PX = 2.0
 """Annotation tools round; a box that sticks out by less than this is clipped without a word."""
@@ -22,7 +22,10 @@ TOLERANCE_PX = 2.0
 
 @dataclass(frozen=True, slots=True)
 class RawBox:
-    """One annotated object as its file has it: class name and x1, y1, x2, y2 in pixels."""
+    """One annotated object as its file has it: class name and x1, y1, x2, y2 in pixels.
+
+    ``attributes``: a value's place, or UNKNOWN, for each attribute of the mix.
+    """
 
     name: str
     xyxy: tuple[float, float, float, float]
@@ -31,6 +34,7 @@ class RawBox:
     what: str = "box"
     ignore: bool = False
     identity: int = UNKNOWN
+    attributes: tuple[int, ...] | None = None
 
 
 class TruthBuilder:
@@ -79,7 +83,15 @@ class TruthBuilder:
             scene = UNKNOWN  # a picture of nothing but a crowd is not one of nothing
         if not self.labelled.any():
             return empty_truth(scene)
-        return Truth(corners, labels, np.array(ids, np.int64), ignore, scene)
+        told = self._attributes([box for box, _, _ in kept])
+        return Truth(corners, labels, np.array(ids, np.int64), ignore, scene, told)
+
+    def _attributes(self, boxes: list[RawBox]) -> I32 | None:
+        if "attributes" not in self.tasks:
+            return None
+        unknown = (UNKNOWN,) * len(self.spec.attributes)
+        rows = [unknown if box.attributes is None else box.attributes for box in boxes]
+        return np.array(rows, np.int32).reshape(-1, len(unknown))
 
     def _clip(
         self, box: RawBox, size_hw: tuple[int, int]
@@ -164,6 +176,7 @@ class ImageSet(DataSet):
             )
         self.name, self.weight = spec.name, spec.weight
         self.classes, self.image_classes = spec.classes, spec.image_classes
+        self.attributes = spec.attributes
         self.labelled, self.tasks = builder.labelled, builder.tasks
         self.dropped = dict(builder.dropped)
         self._store = store

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgemtl.records import U8
 
 SHAPES = ("disc", "box", "triangle", "star", "ring")
+PATTERNS = ("upright", "level", "checks", "spot", "diagonal")
 SCENES = ("day", "dusk", "night", "fog")
 TEXTURE_SIDE = 96
 _RING_HOLE = 0.5
@@ -32,13 +33,16 @@ def outline(shape: str) -> NDArray[np.float64]:
     return np.stack([np.cos(angle), np.sin(angle)], 1)
 
 
-def texture(rng: np.random.Generator) -> U8:
-    """A patterned square, u8 [S, S, 3] BGR: what tells one object from another of its class."""
+def texture(rng: np.random.Generator) -> tuple[U8, int]:
+    """A patterned square, u8 [S, S, 3] BGR: what tells one object from another of its class.
+
+    Also the kind of the pattern: its place in PATTERNS.
+    """
     hues = rng.integers(0, 180, 2)
     colours = [_colour(int(hue), rng) for hue in hues]
     y, x = np.mgrid[0:TEXTURE_SIDE, 0:TEXTURE_SIDE]
     period = int(rng.integers(14, 34))
-    kind = int(rng.integers(5))
+    kind = int(rng.integers(len(PATTERNS)))
     if kind == 0:
         pick = (x // period) % 2
     elif kind == 1:
@@ -51,7 +55,7 @@ def texture(rng: np.random.Generator) -> U8:
         ) * 1
     else:
         pick = (x + y > TEXTURE_SIDE) * 1
-    return np.asarray(np.array(colours, np.uint8)[pick], np.uint8)
+    return np.asarray(np.array(colours, np.uint8)[pick], np.uint8), kind
 
 
 def _colour(hue: int, rng: np.random.Generator) -> list[int]:

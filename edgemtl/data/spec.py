@@ -43,6 +43,7 @@ class SetSpec:
     scene: SceneRule = "none"
     tasks: tuple[Task, ...] | None = None
     weight: float = 1.0
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises ConfigError if ``rename`` leads to a name that the mix does not have."""
@@ -66,6 +67,10 @@ class SetSpec:
     def image_label(self, name: str) -> int | None:
         """Label of the set's image class ``name`` in the mix, or None if the mix lacks it."""
         return _position(self._renamed(name), self.image_classes)
+
+    def value(self, attribute: str, value: str) -> int | None:
+        """Place of ``value`` among those of the mix's ``attribute``, or None if it is not there."""
+        return _position(value, self.attributes[attribute])
 
     def labelled(self, known: Iterable[str] | None) -> NDArray[np.bool_]:
         """Which classes of the mix are annotated exhaustively, bool [C].

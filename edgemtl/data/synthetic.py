@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgemtl.data.base import DataSet, SequenceInfo, Task, Truth
 from edgemtl.data.scenery import (
+    PATTERNS,
     SCENES,
     SHAPES,
     Stamp,
@@ -48,6 +49,7 @@ class _Thing:
     phase: tuple[float, float, float]
     spin: float
     pattern: U8
+    kind: int
 
     def place(self, t: float, shake: NDArray[np.float64]) -> Stamp:
         """The object at ``t`` seconds."""
@@ -72,9 +74,10 @@ class _Clip:
 class SyntheticWorld(DataSet):
     """``clips`` sequences of ``frames_per_clip`` frames each; ``seed`` fixes them all.
 
-    Truth: boxes of the whole shapes, clipped to the frame; identity; class; scene. An object of
-    which less than MIN_VISIBLE can be seen, behind others or outside the frame, is an ignore
-    region; below MIN_TRACE it is not annotated.
+    Truth: boxes of the whole shapes, clipped to the frame; identity; class; scene; and, with
+    ``attributes``, the kind of each object's pattern. An object of which less than MIN_VISIBLE can
+    be seen, behind others or outside the frame, is an ignore region; below MIN_TRACE it is not
+    annotated.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class SyntheticWorld(DataSet):
         *,
         name: str = "synthetic",
         weight: float = 1.0,
+        attributes: bool = False,
     ) -> None:
         if clips < 1 or frames_per_clip < 1:
             raise ValueError(f"clips, frames_per_clip: expected at least 1, got {clips}, "
@@ -96,6 +100,9 @@ class SyntheticWorld(DataSet):
         self.labelled = np.ones(len(SHAPES), bool)
         self.tasks: frozenset[Task] = frozenset(("detect", "classify", "embed"))
         self.identity_source = f"synthetic:{seed}"
+        if attributes:
+            self.attributes = {"pattern": PATTERNS}
+            self.tasks |= {"attributes"}
         self.size_hw, self.fps = size_hw, fps
         self._seed, self._clips, self._length = seed, clips, frames_per_clip
         self.sequences = tuple(
@@ -140,6 +147,7 @@ class SyntheticWorld(DataSet):
             np.array([t.identity for t in clip.things], np.int64)[keep],
             (visible < MIN_VISIBLE)[keep],
             clip.scene,
+            np.array([[t.kind] for t in clip.things], np.int32)[keep] if self.attributes else None,
         )
 
     def _at(self, index: int) -> tuple[_Clip, list[Stamp], NDArray[np.float64]]:
@@ -195,7 +203,7 @@ def _thing(rng: np.random.Generator, identity: int, size_hw: tuple[int, int]) ->
         (float(period[0]), float(period[1])),
         (*(float(v) for v in rng.uniform(0, 2 * np.pi, 3)),),  # type: ignore[arg-type]
         float(rng.uniform(0, 0.5)),
-        texture(rng),
+        *texture(rng),
     )
 
 

@@ -252,8 +252,9 @@ def _prove_finite(plan: bytes, engine: EngineManifest, out: Path) -> bool:
         outputs = session.infer(noise)
     finally:
         session.close()
-    for name in ("boxes_net", "scores", "embeddings", "image_probs", "values"):
-        values = getattr(outputs, name, None)
+    fields = ("boxes_net", "scores", "embeddings", "image_probs", "values")
+    told = {name: getattr(outputs, name, None) for name in fields}
+    for name, values in {**told, **outputs.attributes, **outputs.further}.items():
         if values is not None and not np.isfinite(values).all():
             raise EngineError(
                 f"{out.name}: the {engine.precision} engine computes '{name}' that are not finite",

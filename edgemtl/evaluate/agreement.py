@@ -25,9 +25,9 @@ class Agreement:
 
     ``detections``: those above the threshold, of both; ``matched``: those of them that have a
     partner of the same class on the other side. Differences are over matched pairs: boxes in
-    network pixels (largest coordinate), scores, cosine of embeddings, and over all pictures for the
-    image probabilities. ``same_image_class`` counts pictures. Tasks that are absent leave NaN; so
-    do differences where nothing matched.
+    network pixels (largest coordinate), scores, cosine of embeddings, probabilities of attributes
+    (largest), and over all pictures for the image probabilities. ``same_image_class`` counts
+    pictures. Tasks that are absent leave NaN; so do differences where nothing matched.
     """
 
     images: int
@@ -40,6 +40,7 @@ class Agreement:
     mean_score: float
     min_cosine: float
     mean_cosine: float
+    max_attribute: float
     max_image_prob: float
     same_image_class: int
 
@@ -71,6 +72,7 @@ class Agreement:
             mean_score=_mean([p.mean_score for p in parts], pairs),
             min_cosine=-_worst([-p.min_cosine for p in parts]),
             mean_cosine=_mean([p.mean_cosine for p in parts], pairs),
+            max_attribute=_worst([p.max_attribute for p in parts]),
             max_image_prob=_worst([p.max_image_prob for p in parts]),
             same_image_class=sum(p.same_image_class for p in parts),
         )
@@ -96,7 +98,7 @@ def compare_outputs(
     if a.image_probs is not None:
         n_images = len(a.image_probs)
     pictures = [_picture(a, b, n, min_score, min_iou) for n in range(len(a.scores))]
-    gaps: F64 = np.concatenate([np.zeros((0, 3)), *(gap for _, _, gap in pictures)])
+    gaps: F64 = np.concatenate([np.zeros((0, 4)), *(gap for _, _, gap in pictures)])
     probs, same = _image_class(a, b)
     return Agreement(
         images=n_images,
@@ -109,6 +111,7 @@ def compare_outputs(
         mean_score=_mean(gaps[:, 1].tolist(), [1] * len(gaps)),
         min_cosine=-_worst((-gaps[:, 2]).tolist()),
         mean_cosine=_mean(gaps[:, 2].tolist(), [1] * len(gaps)),
+        max_attribute=_worst(gaps[:, 3].tolist()),
         max_image_prob=probs,
         same_image_class=same,
     )
@@ -117,7 +120,9 @@ def compare_outputs(
 def _picture(
     a: NetOutputs, b: NetOutputs, n: int, min_score: float, min_iou: float
 ) -> tuple[int, int, F64]:
-    """How many are above the threshold and have a partner; pairs [P, 3]: box, score, cosine."""
+    """How many are above the threshold and have a partner; pairs [P, 4]: box, score, cosine,
+    attribute.
+    """
     lowest = min_score - SCORE_SLACK
     i, j = np.flatnonzero(a.scores[n] >= lowest), np.flatnonzero(b.scores[n] >= lowest)
     sure_a, sure_b = a.scores[n][i] >= min_score, b.scores[n][j] >= min_score
@@ -127,11 +132,14 @@ def _picture(
     rows, columns = match(np.where(partners, overlap, 0.0))
     hits = int(sure_a[rows].sum() + sure_b[columns].sum())
     i, j = i[rows], j[columns]
-    gaps = np.full((len(i), 3), np.nan)
+    gaps = np.full((len(i), 4), np.nan)
     gaps[:, 0] = np.abs(a.boxes_net[n][i] - b.boxes_net[n][j]).max(1, initial=0)
     gaps[:, 1] = np.abs(a.scores[n][i] - b.scores[n][j])
     if a.embeddings is not None and b.embeddings is not None:
         gaps[:, 2] = (a.embeddings[n][i].astype(np.float64) * b.embeddings[n][j]).sum(1)
+    for name in a.attributes.keys() & b.attributes.keys():
+        apart = np.abs(a.attributes[name][n][i] - b.attributes[name][n][j]).max(1, initial=0)
+        gaps[:, 3] = np.fmax(gaps[:, 3], apart)
     return int(sure_a.sum() + sure_b.sum()), hits, gaps
 
 
@@ -144,8 +152,10 @@ def _image_class(a: NetOutputs, b: NetOutputs) -> tuple[float, int]:
 
 
 def _finite(name: str, outputs: NetOutputs) -> None:
+    told: dict[str, Any] = {**outputs.attributes}
     for field in ("boxes_net", "scores", "embeddings", "image_probs"):
-        values = getattr(outputs, field)
+        told[field] = getattr(outputs, field)
+    for field, values in told.items():
         if values is not None and not np.isfinite(values).all():
             raise ValueError(f"{name}.{field}: expected finite values")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,5 +30,5 @@ class ClassMap:
     def detections(self, found: Detections) -> Detections:
         """``found`` with the data's labels, without the classes that only the model has."""
         labels = self.labels(found.labels)
-        mapped = Detections(found.boxes_src, found.scores, labels, found.embeddings)
+        mapped = replace(found, labels=labels)
         return mapped.where(labels != ABSENT)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgemtl.data.base import DataSet
 from edgemtl.engine.session import Session
 from edgemtl.errors import ConfigError
+from edgemtl.evaluate.attributes import AttributeTask
 from edgemtl.evaluate.classmap import ClassMap
 from edgemtl.evaluate.options import EvaluateOptions
 from edgemtl.evaluate.report import Evaluation, SetScores
@@ -51,6 +52,7 @@ def evaluate_model(
         sets=each,
         together=_together(runs, mix, each),
         left_out=tuple(dict.fromkeys(left_out)),
+        attributes=mix.attributes,
     )
 
 
@@ -72,6 +74,10 @@ def _together(runs: Sequence[SetRun], mix: DataMix, each: Sequence[SetScores]) -
     for run in runs:
         if run.scene is not None and run.scene.truth:
             scene.extend(run.scene)
+    attributes = AttributeTask({}, mix.attributes)
+    for run in runs:
+        if run.attributes is not None:
+            attributes.extend(run.attributes)
     tracking = [run.tracking for run in runs if run.tracking is not None]
     return SetScores(
         name="together",
@@ -81,4 +87,5 @@ def _together(runs: Sequence[SetRun], mix: DataMix, each: Sequence[SetScores]) -
         box_class=scene.box_class_scores(),
         tracking=combine([m for task in tracking for m in task.meters]) if tracking else None,
         retrieval=combine_retrieval([s.retrieval for s in each if s.retrieval is not None]),
+        attributes=attributes.scores(),
     )

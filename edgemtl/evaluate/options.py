@@ -8,7 +8,7 @@ from edgemtl.errors import ConfigError
 from edgemtl.track import TrackerConfig
 from edgemtl.track.presets import AnyTrackerConfig
 
-TASKS = ("detect", "classify", "track", "embed")
+TASKS = ("detect", "classify", "track", "embed", "attributes")
 
 
 @dataclass(frozen=True, slots=True)

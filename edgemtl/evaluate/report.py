@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from edgemtl.metrics import (
 class SetScores:
     """The scores of one data set, or of all together. None: not labelled, or not in the model.
 
-    ``box_class`` scores, on the same pictures as ``classification``, the class of the largest box.
+    ``box_class`` scores, on the same pictures as ``classification``, the class of the largest box;
+    ``attributes`` by name, over the objects that were found (their ``images`` are objects).
     """
 
     name: str
@@ -30,6 +32,7 @@ class SetScores:
     box_class: ClassificationScores | None = None
     tracking: TrackingScores | None = None
     retrieval: RetrievalScores | None = None
+    attributes: Mapping[str, ClassificationScores] | None = None
 
 
 _COLUMNS = (
@@ -70,6 +73,7 @@ class Evaluation:
     sets: tuple[SetScores, ...]
     together: SetScores
     left_out: tuple[str, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON's own types only; undefined scores are None, absent tasks are absent."""
@@ -87,10 +91,15 @@ class Evaluation:
         """A table: the header, one row per data set, and ``together`` if there are several."""
         lines = [*self.sets, self.together] if len(self.sets) > 1 else list(self.sets)
         shown = [c for c in _COLUMNS if any(getattr(s, c[1]) is not None for s in lines)]
-        header: list[object] = ["data set", "images", *(title for title, _, _ in shown)]
-        return [header] + [
-            [s.name, s.images, *(_score(s, task, name) for _, task, name in shown)] for s in lines
-        ]
+        told = list(dict.fromkeys(name for s in lines for name in s.attributes or {}))
+        titles = [*(title for title, _, _ in shown), *told]
+        table: list[list[object]] = [["data set", "images", *titles]]
+        for s in lines:
+            scores = [_score(s, task, name) for _, task, name in shown]
+            right = [s.attributes[n].top1 if s.attributes and n in s.attributes else None
+                     for n in told]  # fmt: skip
+            table.append([s.name, s.images, *scores, *right])
+        return table
 
     def class_rows(self) -> list[list[object]]:
         """A table of average precision per class, over all sets; empty without detection."""
@@ -149,6 +158,11 @@ class Evaluation:
             result["tracking"] = {name: _defined(value) for name, value in found.items()}
         if scores.retrieval is not None:
             result["retrieval"] = _retrieval(scores.retrieval)
+        if scores.attributes is not None:
+            result["attributes"] = {
+                name: _of_attribute(found, self.attributes[name])
+                for name, found in scores.attributes.items()
+            }
         return result
 
 
@@ -193,6 +207,11 @@ def _retrieval(scores: RetrievalScores) -> dict[str, Any]:
         for name in ("rank1", "map", "queries")
     }
     return {**found, "boxes": scores.boxes, "answered": scores.answered}
+
+
+def _of_attribute(scores: ClassificationScores, values: tuple[str, ...]) -> dict[str, Any]:
+    found = _classification(scores, values)
+    return {"accuracy": found.pop("top1"), "objects": found.pop("images"), **found}
 
 
 def _defined(value: float) -> float | None:

@@ -10,6 +10,7 @@ import numpy as np
 from edgemtl.data.base import UNKNOWN, DataSet, SequenceInfo
 from edgemtl.data.identities import Acquaintances
 from edgemtl.engine.session import Session
+from edgemtl.evaluate.attributes import AttributeTask
 from edgemtl.evaluate.classmap import ClassMap
 from edgemtl.evaluate.options import TASKS, EvaluateOptions
 from edgemtl.evaluate.predictions import Prediction, predict
@@ -50,6 +51,10 @@ class SetRun:
         classifies = "classify" in manifest.tasks and "classify" in data.tasks
         classifies = classifies and "classify" in wanted
         self.scene = SceneTask(mix.classes, mix.image_classes) if classifies else None
+        told = self._detects and "attributes" in manifest.tasks and "attributes" in data.tasks
+        told = told and "attributes" in wanted
+        values = {a.name: a.values for a in manifest.attributes}
+        self.attributes = AttributeTask(values, mix.attributes) if told else None
         self._starts = {sequence.start: sequence for sequence in data.sequences}
         self._tracker: AnyTracker | None = None
         self._sequence: SequenceInfo | None = None
@@ -66,7 +71,7 @@ class SetRun:
     @property
     def tasks(self) -> bool:
         """Whether there is anything to score here."""
-        every = (self.detection, self.tracking, self.retrieval, self.scene)
+        every = (self.detection, self.tracking, self.retrieval, self.scene, self.attributes)
         return any(task is not None for task in every)
 
     def go(self) -> None:
@@ -93,6 +98,8 @@ class SetRun:
             if self.retrieval is not None:
                 candidates = said.detections if self._options.true_boxes else sure
                 self.retrieval.add(said.index, truth, candidates)
+            if self.attributes is not None:
+                self.attributes.add(truth, sure)
             self._track(said)
         known = truth.scene != UNKNOWN and bool(self._scene_map.known[truth.scene])
         if self.scene is not None and said.image_probs is not None and known:
@@ -127,6 +134,7 @@ class SetRun:
             box_class=self.scene.box_class_scores() if self.scene else None,
             tracking=combine(self.tracking.meters) if self.tracking else None,
             retrieval=self.retrieval.scores() if self.retrieval else None,
+            attributes=self.attributes.scores() if self.attributes else None,
         )
 
 

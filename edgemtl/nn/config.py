@@ -27,4 +27,5 @@ class NetworkConfig(BaseModel):
         "backbone's features of stride 4; none: it looks at the neck's features of one point",
     )
     image_hidden: int = Field(default=192, ge=8)
+    attribute_hidden: int = Field(default=64, ge=8)
     top_k: int = Field(default=100, ge=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +64,16 @@ class MultiTaskNetwork(nn.Module):
     embed: EmbeddingHead | GridEmbeddingHead | None
     classify: ImageHead | None
 
-    def __init__(self, config: NetworkConfig, n_classes: int, n_image_classes: int = 0) -> None:
+    def __init__(
+        self,
+        config: NetworkConfig,
+        n_classes: int,
+        n_image_classes: int = 0,
+        *,
+        attributes: Mapping[str, int] | None = None,
+        further: Mapping[str, int] | None = None,
+    ) -> None:
+        """Numbers of classes by task; see ``HeadPlan`` for ``attributes`` and ``further``."""
         super().__init__()
         self.config = config
         self.backbone = build_backbone(
@@ -78,7 +88,14 @@ class MultiTaskNetwork(nn.Module):
         # made before the heads, so that a seed gives the same network whatever its tasks
         neck = LightFPN(channels[1:], config.neck_width)
         plan = HeadPlan(
-            config, n_classes, n_image_classes, config.neck_width, channels[3], channels[0]
+            config,
+            n_classes,
+            n_image_classes,
+            attributes or {},
+            further or {},
+            config.neck_width,
+            channels[3],
+            channels[0],
         )
         made = {kind.name: kind.make(plan) for kind in heads.HEADS}
         looked_at = any(head is not None and head.uses_maps for head in made.values())
@@ -126,4 +143,10 @@ class MultiTaskNetwork(nn.Module):
 
 def network_of(config: NetworkConfig, manifest: Manifest) -> MultiTaskNetwork:
     """The network of this shape for the tasks of ``manifest``, with fresh weights."""
-    return MultiTaskNetwork(config, len(manifest.classes), len(manifest.image_classes))
+    return MultiTaskNetwork(
+        config,
+        len(manifest.classes),
+        len(manifest.image_classes),
+        attributes={a.name: len(a.values) for a in manifest.attributes},
+        further={task.name: len(task.classes) for task in manifest.further},
+    )

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ from edgemtl.records import (
     Scene,
     Tracks,
 )
+from edgemtl.runtime.fuse import AttributeMemory
 from edgemtl.runtime.lane import END, Lane
 from edgemtl.runtime.source import Source
 from edgemtl.runtime.summary import RunSummary
@@ -111,6 +112,7 @@ class _Run:
             if manifest.classes
             else None
         )
+        self._told = AttributeMemory()
         self.times = StageTimes()
         self.written = 0
 
@@ -248,7 +250,8 @@ class _Run:
                 none,
                 none.copy(),
             )
-        return self._tracker.step(found, frame.pts_ns, frame.size_hw)
+        tracks = self._tracker.step(found, frame.pts_ns, frame.size_hw)
+        return self._told.add(tracks, found)
 
     def _write(self) -> None:
         while True:
@@ -269,5 +272,4 @@ def _cut(found: Detections, tracks: Tracks, reported: int) -> tuple[Detections, 
     if reported == len(found):
         return found, tracks
     index = np.where(tracks.det_index < reported, tracks.det_index, -1).astype(np.int32)
-    kept = Tracks(tracks.track_ids, tracks.boxes_src, tracks.scores, tracks.labels, index)
-    return found.where(np.arange(len(found)) < reported), kept
+    return found.where(np.arange(len(found)) < reported), replace(tracks, det_index=index)

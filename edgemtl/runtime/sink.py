@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +15,7 @@ from edgemtl.drawing import name_of
 from edgemtl.errors import OutputError
 from edgemtl.files import atomic_path
 from edgemtl.manifest import Manifest
-from edgemtl.records import Frame, FrameResult
+from edgemtl.records import F32, Frame, FrameResult
 from edgemtl.runtime.capture import muted
 from edgemtl.runtime.overlay import draw
 from edgemtl.track_file import mot_lines
@@ -110,7 +111,10 @@ def result_to_dict(result: FrameResult, manifest: Manifest) -> dict[str, Any]:
         "size_hw": list(result.size_hw),
         "scene": scene,
         "detections": [
-            _object(manifest, found.boxes_src[k], found.scores[k], found.labels[k])
+            {
+                **_object(manifest, found.boxes_src[k], found.scores[k], found.labels[k]),
+                **_told(manifest, found.attributes, k),
+            }
             for k in range(len(found))
         ],
         "tracks": [
@@ -118,6 +122,7 @@ def result_to_dict(result: FrameResult, manifest: Manifest) -> dict[str, Any]:
                 "id": int(tracks.track_ids[k]),
                 **_object(manifest, tracks.boxes_src[k], tracks.scores[k], tracks.labels[k]),
                 "det_index": int(tracks.det_index[k]),
+                **_told(manifest, tracks.attributes, k),
             }
             for k in range(len(tracks))
         ],
@@ -132,6 +137,16 @@ def _object(manifest: Manifest, box: Any, score: Any, label: Any) -> dict[str, A
         "label": int(label),
         "name": name_of(manifest.classes, int(label)),
     }
+
+
+def _told(manifest: Manifest, attributes: Mapping[str, F32], k: int) -> dict[str, Any]:
+    """The likeliest value of each attribute of object ``k``; nothing for a model without any."""
+    values = {a.name: a.values for a in manifest.attributes}
+    told = {
+        name: {"value": values[name][int(p[k].argmax())], "score": round(float(p[k].max()), 5)}
+        for name, p in attributes.items()
+    }
+    return {"attributes": told} if told else {}
 
 
 class MotSink(_TextSink):

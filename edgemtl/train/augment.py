@@ -21,8 +21,8 @@ class Sample:
     """A picture as the network sees it, with its truth in network pixels.
 
     pixels u8 [h, w, 3] BGR; boxes_net f32 [N, 4] clipped to the picture; labels i32 [N];
-    identities i64 [N]; ignore bool [N]; scene; confidence f32 [N] and appearance f32 [N, D] as in
-    Truth.
+    identities i64 [N]; ignore bool [N]; scene; confidence f32 [N], appearance f32 [N, D] and
+    attributes i32 [N, M] (or None) as in Truth.
     """
 
     pixels: U8
@@ -33,6 +33,7 @@ class Sample:
     scene: int
     confidence: F32
     appearance: F32
+    attributes: I32 | None = None
 
 
 def letterbox_matrix(
@@ -117,6 +118,7 @@ def clip_truth(
         scene,
         _or(truth.confidence, np.ones(len(truth), np.float32))[keep],
         _or(truth.appearance, np.zeros((len(truth), 0), np.float32))[keep],
+        None if truth.attributes is None else truth.attributes[keep],
     )
 
 
@@ -142,7 +144,7 @@ def augment(
     warp(image, matrix, pixels)
     frame = (0.0, 0.0, float(net_hw[1]), float(net_hw[0]))
     seen = clip_truth(truth, warp_boxes(truth.boxes_src, matrix), frame, config.min_visible)
-    return _with_pixels(seen, colour(pixels, config, rng), seen.scene)
+    return replace(seen, pixels=colour(pixels, config, rng))
 
 
 def mosaic(
@@ -172,6 +174,7 @@ def mosaic(
         parts.append(
             clip_truth(truth, warp_boxes(truth.boxes_src, view), frame, config.min_visible)
         )
+    told = [p.attributes for p in parts if p.attributes is not None]  # of one set: all, or none
     return Sample(
         colour(canvas, config, rng),
         np.concatenate([p.boxes_net for p in parts]),
@@ -181,6 +184,7 @@ def mosaic(
         UNKNOWN,
         np.concatenate([p.confidence for p in parts]),
         np.concatenate([p.appearance for p in parts]),
+        None if not told else np.concatenate(told),
     )
 
 
@@ -197,7 +201,3 @@ def colour(pixels: U8, config: AugmentConfig, rng: np.random.Generator) -> U8:
         sign = 1 if rng.random() < 0.6 else -1
         out = cv2.addWeighted(out, 1 - sign * amount, gray, sign * amount, 0)
     return np.asarray(out, np.uint8)
-
-
-def _with_pixels(sample: Sample, pixels: U8, scene: int) -> Sample:
-    return replace(sample, pixels=pixels, scene=scene)

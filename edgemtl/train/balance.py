@@ -49,7 +49,7 @@ def make_balance(config: LossConfig, network: MultiTaskNetwork) -> Balance:
 
 
 def loss_weights(config: LossConfig, network: MultiTaskNetwork) -> dict[str, float]:
-    """A weight for each head's loss: its own key of [loss], else [loss.further], else 1.
+    """A weight for each head's loss: its key of [loss], else of [loss.further], else the head's.
 
     Raises ConfigError if [loss.further] names a task that this network does not have.
     """
@@ -62,7 +62,10 @@ def loss_weights(config: LossConfig, network: MultiTaskNetwork) -> dict[str, flo
                 f"loss.further: '{name}' is no further task of this run (it has {known})",
                 "detect, classify and embed have keys of their own in [loss]",
             )
-    return {name: own.get(name, config.further.get(name, 1.0)) for name in present}
+    return {
+        head.name: own.get(head.name, config.further.get(head.name, head.loss_weight))
+        for head in network.heads
+    }
 
 
 class Fixed:

@@ -14,7 +14,7 @@ from torch import Tensor
 from edgemtl.data.base import UNKNOWN, DataSet, Truth
 from edgemtl.errors import DataError
 from edgemtl.nn.network import PIXEL_ZERO
-from edgemtl.records import F32, U8
+from edgemtl.records import F32, I64, U8
 from edgemtl.train.augment import Sample, augment, mosaic
 from edgemtl.train.config import TrainConfig
 
@@ -29,7 +29,8 @@ class Batch:
     detect bool [B]; scenes i64 [B], -1 unknown; source i64 [B], the data set by its place in the
     maker's ``sets``; and for the objects, in any order: frame i64 [G], boxes_net f32 [G, 4],
     labels i64 [G], identities i64 [G] (-1 unknown, else unique over all sets), ignore bool [G],
-    confidence f32 [G] and appearance f32 [G, D], NaN where unknown, of teachers (see Truth).
+    confidence f32 [G] and appearance f32 [G, D], NaN where unknown, of teachers (see Truth),
+    attributes i64 [G, M] (-1 unknown).
     """
 
     images: Tensor
@@ -44,6 +45,7 @@ class Batch:
     ignore: Tensor
     confidence: Tensor
     appearance: Tensor
+    attributes: Tensor
 
     def to(self, device: torch.device) -> Batch:
         fields = (getattr(self, name).to(device, non_blocking=True) for name in self.__slots__)
@@ -169,7 +171,15 @@ class BatchMaker:
             torch.from_numpy(np.concatenate([s.ignore for s in objects])),
             torch.from_numpy(np.concatenate([s.confidence for s in objects])),
             torch.from_numpy(_one_width([s.appearance for s in objects])),
+            torch.from_numpy(np.concatenate([_told(s, len(sets[0].attributes)) for s in objects])),
         )
+
+
+def _told(sample: Sample, n_attributes: int) -> I64:
+    """Attributes i64 [N, M] of a sample, unknown where its set has none."""
+    if sample.attributes is None:
+        return np.full((len(sample.labels), n_attributes), UNKNOWN, np.int64)
+    return sample.attributes.astype(np.int64)
 
 
 def _one_width(parts: list[F32]) -> F32:

@@ -124,7 +124,7 @@ class LossConfig(_Section):
         default=1.0, ge=0, description="a re-identification teacher beside known identities"
     )
     further: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=dict, description="weights of other tasks, by name; default 1"
+        default_factory=dict, description="weights of other tasks, by name"
     )
 
 
@@ -183,6 +183,9 @@ class TrainConfig(_Section):
         default=False, description="log for TensorBoard too (pip install tensorboard)"
     )
     weights_licence: str = "Apache-2.0"
+    tasks: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="further tasks by name, and their classes"
+    )
     sources: tuple[DataSource, ...] = Field(default=(), description="data and licences")
     teachers: tuple[TeacherConfig, ...] = ()
     network: NetworkConfig = NetworkConfig()

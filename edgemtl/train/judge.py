@@ -20,8 +20,8 @@ _PARTS = (
     ("tracking", "idf1"),
     ("retrieval", "rank1"),
 )
-_SCORED = {"map50": 1.0, "top1": 1.0, "hota": 0.5}
-"""Weights in the one number: tracking follows detection, so it counts half."""
+_SCORED = {"map50": 1.0, "top1": 1.0, "hota": 0.5, "accuracy": 0.5}
+"""Weights in the one number: what follows detection counts half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +61,6 @@ def _parts(scores: SetScores) -> dict[str, float]:
         record = getattr(scores, task)
         if record is not None and not math.isnan(getattr(record, name)):
             found[f"{scores.name}.{name}"] = round(float(getattr(record, name)), 4)
+    for name, told in (scores.attributes or {}).items():
+        found[f"{scores.name}.{name}.accuracy"] = round(told.top1, 4)
     return found

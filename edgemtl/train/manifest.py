@@ -7,6 +7,8 @@ from edgemtl.data.config import DataMix
 from edgemtl.data.identities import trained_identities
 from edgemtl.errors import ConfigError
 from edgemtl.manifest import InputSpec, Manifest
+from edgemtl.manifest_tasks import Attribute
+from edgemtl.nn.heads import further_task
 from edgemtl.train.config import TrainConfig
 
 
@@ -23,6 +25,7 @@ def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
             "take it out of tasks, or add data that label it",
         )
     tasks &= set(config.tasks or tasks)
+    told = mix.attributes if "attributes" in tasks else {}
     width = config.network.embedding_dim if "embed" in tasks else None
     return Manifest(
         name=config.name,
@@ -30,6 +33,8 @@ def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
         classes=mix.classes if "detect" in tasks else (),
         image_classes=mix.image_classes if "classify" in tasks else (),
         embedding_dim=width,
+        attributes=tuple(Attribute(name=n, values=v) for n, v in told.items()),
+        further=tuple(further_task(n, classes) for n, classes in config.further.items()),
         top_k=config.network.top_k,
         min_score=config.min_score,
         data=config.sources,

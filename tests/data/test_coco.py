@@ -63,6 +63,41 @@ def test_truth_by_construction(tmp_path: Path) -> None:
     check_contract(data)
 
 
+def test_attributes_by_name(tmp_path: Path) -> None:
+    document, log = _document(), ProblemLog()
+    document["annotations"][0]["attributes"] = {"colour": "RED", "wheels": 4, "occluded": True}
+    document["annotations"][1]["attributes"] = {"colour": "pink", "wheels": None}
+    mix = {"colour": ("blue", "red"), "wheels": ("2", "4")}
+    data = _read(tmp_path, document, log, attributes=mix)
+    assert data.tasks == {"detect", "attributes"}
+    assert data.attributes == mix
+    assert data.truth(0).attributes.tolist() == [[1, 1], [-1, -1]]
+    assert data.truth(1).attributes.tolist() == [[-1, -1]]
+    assert data.truth(1).attributes.dtype == np.int32
+    assert [(p.what, p.action) for p in log.problems] == [
+        (
+            "annotations[1]: the value 'pink' of the attribute 'colour' is none of ['blue', 'red']",
+            "unknown",
+        )
+    ]
+
+
+@pytest.mark.parametrize("found", [None, [], "red", {"size": "large"}])
+def test_without_attributes_of_the_mix(tmp_path: Path, found: Any) -> None:
+    document = _document()
+    document["annotations"][0]["attributes"] = found
+    data = _read(tmp_path, document, attributes={"colour": ("blue", "red")})
+    assert data.tasks == {"detect"}
+    assert data.truth(0).attributes is None
+
+
+def test_attributes_that_are_not_asked_for(tmp_path: Path) -> None:
+    document = _document()
+    document["annotations"][0]["attributes"] = {"colour": "red"}
+    mix = {"attributes": {"colour": ("blue", "red")}}
+    assert _read(tmp_path, document, tasks=("detect",), **mix).truth(0).attributes is None
+
+
 def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     data = _read(tmp_path, b"\xef\xbb\xbf" + json.dumps(_document()).encode())
     assert count_boxes(data) == 3

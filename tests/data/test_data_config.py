@@ -174,6 +174,23 @@ def test_the_synthetic_world(tmp_path: Path) -> None:
     assert "'disc'" in (refused.value.hint or "")
 
 
+def test_attributes_of_the_mix(tmp_path: Path) -> None:
+    own = '{ pattern = ["upright", "level", "checks", "spot", "diagonal"] }'
+    mix = _load(tmp_path, WORLD, None, head=SHAPES + f"attributes = {own}\n")
+    (world,) = mix.sets
+    assert mix.attributes == dict(world.attributes)
+    assert world.tasks == {"detect", "classify", "embed", "attributes"}
+    assert world.truth(0).attributes.shape == (len(world.truth(0)), 1)
+    plain = _load(tmp_path, WORLD, None, head=SHAPES).sets[0]
+    assert plain.truth(0).attributes is None
+    assert "attributes" not in plain.tasks
+    with pytest.raises(ConfigError, match="has its own attributes"):
+        _load(tmp_path, WORLD, None, head=SHAPES + 'attributes = { hue = ["red", "blue"] }\n')
+    for bad in ('{ colour = ["red"] }', '{ colour = ["red", "Red"] }', '{ "a b" = ["x", "y"] }'):
+        with pytest.raises(ConfigError, match=r"DATA\.toml.*attributes"):
+            _load(tmp_path, WORLD, None, head=SHAPES + f"attributes = {bad}\n")
+
+
 def test_problems_are_told_or_refused(tmp_path: Path, root: Path) -> None:
     (root / "classes" / "car" / "c.png").write_bytes(b"")
     mix = _load(tmp_path, FOLDER, root)

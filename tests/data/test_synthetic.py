@@ -12,13 +12,41 @@ import pytest
 from data_files import check_contract
 
 from edgemtl.data import synthetic
-from edgemtl.data.scenery import SCENES, SHAPES, light_table, outline, stamp
+from edgemtl.data.scenery import PATTERNS, SCENES, SHAPES, light_table, outline, stamp, texture
 from edgemtl.data.synthetic import MARGIN, MIN_TRACE, MIN_VISIBLE, SyntheticWorld
 from edgemtl.records import U8
 
 
 def _world(seed: int = 1, clips: int = 4, frames: int = 20, **changes: object) -> SyntheticWorld:
     return SyntheticWorld(seed, clips, frames, **changes)
+
+
+def test_a_cloth_is_what_its_kind_says() -> None:
+    """Judged by the picture, not by its number."""
+    for seed in range(40):
+        cloth, kind = texture(np.random.default_rng(seed))
+        name = PATTERNS[kind]
+        assert bool((cloth == cloth[:, :1]).all()) == (name == "level")
+        assert bool((cloth == cloth[:1]).all()) == (name == "upright")
+        if name in ("checks", "diagonal", "spot"):
+            assert (cloth == cloth.transpose(1, 0, 2)).all()
+        if name == "spot":
+            assert cloth[48, 48].tolist() != cloth[0, 0].tolist()
+            assert (cloth[[0, -1]] == cloth[0, 0]).all()
+
+
+def test_the_pattern_of_an_object_is_its_attribute() -> None:
+    world, plain = _world(attributes=True), _world()
+    kinds: dict[int, int] = {}
+    for index in range(80):
+        told = world.truth(index)
+        assert told.attributes.shape == (len(told), 1)
+        pairs = zip(told.identities.tolist(), told.attributes[:, 0].tolist(), strict=True)
+        for identity, kind in pairs:
+            assert kinds.setdefault(identity, kind) == kind  # an object keeps its cloth
+        np.testing.assert_array_equal(told.boxes_src, plain.truth(index).boxes_src)
+    assert len(set(kinds.values())) > 2
+    np.testing.assert_array_equal(world.image(61), plain.image(61))
 
 
 # The world that the shipped model ``toy`` was trained on, benchmarks/data/toy.toml: index, scene,

@@ -62,6 +62,7 @@ class FakeMix:
     classes: tuple = CLASSES
     image_classes: tuple = IMAGE_CLASSES
     problems: tuple = ()
+    attributes: dict = field(default_factory=dict)
 
 
 @dataclass

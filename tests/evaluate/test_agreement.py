@@ -17,17 +17,19 @@ def _outputs(seed=0, images=3, k=20, dim=4, classes=3):
     boxes = np.concatenate([corner, corner + rng.uniform(15, 25, (images, k, 2))], 2)
     emb = rng.normal(size=(images, k, dim))
     probs = rng.random((images, classes))
+    red = rng.random((images, k, 1))
     return NetOutputs(
         boxes.astype(np.float32),
         -np.sort(-rng.random((images, k))).astype(np.float32),
         rng.integers(0, 5, (images, k)).astype(np.int32),
         (emb / np.linalg.norm(emb, axis=2, keepdims=True)).astype(np.float32),
         (probs / probs.sum(1, keepdims=True)).astype(np.float32),
+        {"red": np.concatenate([red, 1 - red], 2).astype(np.float32)},
     )
 
 
 def _changed(outputs, **fields):
-    names = ("boxes_net", "scores", "labels", "embeddings", "image_probs")
+    names = ("boxes_net", "scores", "labels", "embeddings", "image_probs", "attributes")
     return NetOutputs(*(fields.get(name, getattr(outputs, name)) for name in names))
 
 
@@ -39,6 +41,20 @@ def test_equal_outputs_agree_in_everything():
     assert (found.max_box_px, found.max_score, found.max_image_prob) == (0, 0, 0)
     assert found.min_cosine == pytest.approx(1)
     assert found.same_image_class == found.images == 3
+
+
+def test_attributes_are_compared_at_partners_only():
+    a = _outputs()
+    red = a.attributes["red"].copy()
+    red[1, 0] += (0.25, -0.25)
+    red[a.scores < 0.2] = 5.0  # too weak to be looked at
+    assert compare_outputs(a, _changed(a, attributes={"red": red})).max_attribute == (
+        pytest.approx(0.25)
+    )
+    assert np.isnan(compare_outputs(a, _changed(a, attributes={})).max_attribute)
+    red[0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"b\.red: expected finite"):
+        compare_outputs(a, _changed(a, attributes={"red": red}))
 
 
 def test_order_does_not_matter():
@@ -110,7 +126,8 @@ def test_combining_parts_equals_the_whole():
     b = _changed(b, boxes_net=b.boxes_net + np.random.default_rng(2).normal(0, 0.2, (6, 20, 4)))
 
     def part(outputs, s):
-        return NetOutputs(*(getattr(outputs, n)[s] for n in outputs.__slots__))
+        told = {name: probs[s] for name, probs in outputs.attributes.items()}
+        return NetOutputs(*(getattr(outputs, f)[s] for f in outputs.__slots__[:5]), told)
 
     parts = [compare_outputs(part(a, s), part(b, s)) for s in (slice(0, 2), slice(2, 6))]
     whole, together = compare_outputs(a, b), Agreement.combine(parts)

@@ -97,7 +97,7 @@ def test_a_failing_parity_stops_the_export(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(
         export, "_to_onnx", lambda _, manifest: honest(copy.deepcopy(other), manifest)
     )
-    with pytest.raises(ModelError, match="differ in boxes"):
+    with pytest.raises(ModelError, match="differ in box_px"):
         export.export_network(network, MANIFEST, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 

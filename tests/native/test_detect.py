@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import reference
@@ -96,6 +98,32 @@ def test_decode_equals_the_twin(k: int, dim: int | None) -> None:
             assert got.embeddings is None
         else:
             assert np.array_equal(got.embeddings, vectors)
+
+
+@pytest.mark.parametrize("dim", [None, 3])
+def test_decode_takes_attributes_along(dim: int | None) -> None:
+    for seed in range(6):
+        outputs = _outputs(60, seed, dim)
+        told = {
+            "a": np.random.default_rng(seed).random((2, 60, 2), np.float32),
+            "b": np.random.default_rng(seed + 9).random((2, 60, 5), np.float32),
+        }
+        outputs = dataclasses.replace(outputs, attributes=told)
+        got = decode(outputs, 1, GEOMETRY, 0.2)
+        rows = (outputs.boxes_net[1], outputs.scores[1], outputs.labels[1])
+        kept, _, _ = reference.decode((*rows, None), MAPPING, 0.2)
+        assert len(kept) > 5
+        own = outputs.embeddings
+        for place, row in enumerate(kept):
+            whole = own is None or bool(np.isfinite(own[1, row]).all())
+            for name, probs in told.items():
+                expected = probs[1, row] if whole else np.zeros(probs.shape[2])
+                assert got.attributes[name][place].tolist() == expected.tolist()
+            if own is not None:
+                vector = own[1, row] if whole else np.zeros(3)
+                assert got.embeddings[place].tolist() == vector.tolist()
+        some = got.where(np.arange(len(got)) % 2 == 0)
+        assert some.attributes["b"].tolist() == got.attributes["b"][::2].tolist()
 
 
 def test_decode_threshold_is_inclusive_and_results_are_copies() -> None:

@@ -5,12 +5,15 @@ Anchor points are the cell centres of the three feature maps, finest first; A of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from edgemtl.errors import ConfigError
+from edgemtl.manifest_tasks import FurtherTask
 from edgemtl.nn.config import NetworkConfig
 
 STRIDES = (8, 16, 32)
@@ -46,11 +49,16 @@ class Chosen:
 class HeadPlan:
     """What a head is made from: the network's shape, how many classes each task has, and the
     channels of the neck's maps (``width``) and of the backbone's ``deepest`` and ``fine`` features.
+
+    ``attributes``: how many values each has; ``further``: how many classes each other task has,
+    by the task's name.
     """
 
     config: NetworkConfig
     n_classes: int
     n_image_classes: int
+    attributes: Mapping[str, int]
+    further: Mapping[str, int]
     width: int
     deepest: int
     fine: int
@@ -60,17 +68,23 @@ class Head(nn.Module):
     """One task. ``name`` is its own in the network, in the log, and of its loss and weight.
 
     ``forward`` is the head's own function, of whatever it looks at; the network asks through
-    ``learn`` and ``infer`` only, in one shape for all.
+    ``learn`` and ``infer`` only, in one shape for all. ``loss_weight`` is the default of [loss].
     """
 
     name: ClassVar[str]
     uses_maps: ClassVar[bool] = True
     uses_points: ClassVar[bool] = False
+    loss_weight: ClassVar[float] = 1.0
 
     @classmethod
     def make(cls, plan: HeadPlan) -> Head | None:
         """The head for this network, or None if it does not have this task."""
         raise TypeError(f"{cls.__name__} does not say how it is made")
+
+    @classmethod
+    def contract(cls, classes: tuple[str, ...]) -> FurtherTask:
+        """What a manifest says of this task. For tasks of which the manifest knows nothing else."""
+        raise ConfigError(f"tasks: '{cls.name}' is no further task: it comes with the data")
 
     def learn(self, shared: Shared) -> Any:
         """What the loss looks at, in training; None where the loss asks the head itself."""

@@ -12,10 +12,18 @@ from typing import Any
 
 from torch import Tensor
 
-from edgemtl.nn.heads import DetectionHead, EmbeddingHead, GridEmbeddingHead, Head, ImageHead
+from edgemtl.nn.heads import (
+    AttributeHeads,
+    DetectionHead,
+    EmbeddingHead,
+    GridEmbeddingHead,
+    Head,
+    ImageHead,
+)
 from edgemtl.nn.network import MultiTaskNetwork, TrainingOutputs
 from edgemtl.train.batches import Batch
 from edgemtl.train.config import LossConfig
+from edgemtl.train.losses.attributes import attribute_loss
 from edgemtl.train.losses.detect import class_weight, detection_loss
 from edgemtl.train.losses.embed import contrastive, embedding_loss
 from edgemtl.train.losses.image import image_loss
@@ -29,6 +37,7 @@ LOSSES: tuple[tuple[type[Head], LossFunction], ...] = (
     (ImageHead, image_loss),
     (EmbeddingHead, embedding_loss),
     (GridEmbeddingHead, embedding_loss),
+    (AttributeHeads, attribute_loss),
 )
 """The loss of every kind of head."""
 
