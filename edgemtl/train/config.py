@@ -183,7 +183,7 @@ class TrainConfig(_Section):
         default=False, description="log for TensorBoard too (pip install tensorboard)"
     )
     weights_licence: str = "Apache-2.0"
-    tasks: dict[str, tuple[str, ...]] = Field(
+    further: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="further tasks by name, and their classes"
     )
     sources: tuple[DataSource, ...] = Field(default=(), description="data and licences")

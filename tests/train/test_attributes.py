@@ -37,6 +37,7 @@ def config(steps: int, **changes: object) -> TrainConfig:
     values: dict[str, object] = {
         "name": "told", "data": Path("d.toml"), "size_hw": (64, 96), "images": 4 * steps,
         "batch": 4, "network": SMALL, "augment": STILL, "validate": {"every": 4 * steps},
+        "data_checks": {"allow_overlap": True},
         "optimiser": {"rate": 5e-3, "backbone_rate": 1.0, "average": 0.9},
     }  # fmt: skip
     return TrainConfig.model_validate({**values, **changes})

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgemtl.nn.heads import AttributeHeads
+from edgemtl.train.distributed import total, whole
 from edgemtl.train.losses.step import Step
 
 
@@ -15,12 +16,12 @@ def attribute_loss(head: AttributeHeads, step: Step) -> Tensor | None:
     assert step.assigned is not None
     told = step.batch.attributes[step.assigned.usable]
     features, owner = step.object_points((told >= 0).any(1))
-    if not len(owner):
-        return None
     losses = []
     for place, logits in enumerate(head(features).values()):
         values = told[owner, place]
         known = values >= 0
-        if bool(known.any()):
-            losses.append(functional.cross_entropy(logits[known], values[known]))
-    return torch.stack(losses).mean()
+        count = total(known.sum())
+        if bool(count > 0):
+            cross = functional.cross_entropy(logits[known], values[known], reduction="sum")
+            losses.append(cross / count)
+    return whole(torch.stack(losses).mean()) if losses else None
