@@ -43,11 +43,18 @@ def _read(path: Path) -> tuple[Manifest, dict[str, Any]]:
 
         engine = read_engine_manifest(path)
         return engine.model, {"engine": engine.model_dump(mode="json", exclude={"model"})}
+    from edgemtl.graph.cost import graph_cost
     from edgemtl.graph.file import load_model
 
     graph, manifest = load_model(path)
     opset = next(o.version for o in graph.opset_import if o.domain in ("", "ai.onnx"))
-    return manifest, {"opset": opset, "nodes": len(graph.graph.node)}
+    cost = graph_cost(graph)
+    return manifest, {
+        "opset": opset,
+        "nodes": len(graph.graph.node),
+        "GMAC": round(cost.macs / 1e9, 4),
+        "parameters": cost.parameters,
+    }
 
 
 def _rows(path: Path, manifest: Manifest, more: dict[str, Any]) -> list[list[str]]:

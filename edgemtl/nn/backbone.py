@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from edgemtl.nn.blocks import InvertedResidual, conv_bn_act, fold_batch_norm
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# EfficientNet-Lite0: (expansion, kernel, stride, channels, repeats) of arXiv 1905.11946, table 1,
+# EfficientNet-Lite: (expansion, kernel, stride, channels, repeats) of arXiv 1905.11946, table 1,
 # without squeeze-excite and with ReLU6; the seventh row is left out, detection does not need it.
 _LITE0 = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3))
 _LITE0_LAST = (6, 5, 2, 192, 3)
+_LITE_SCALES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite2": (1.1, 1.2)}
+"""Width and depth, as published; stem and first block stay as they are."""
 
 
 class Backbone(nn.Module):
@@ -70,7 +73,7 @@ def build_backbone(
     fold: bool = False,
     width: float = 1.0,
 ) -> Backbone:
-    """``efficientnet_lite0``, ``mobilenet_v2``, ``resnet18`` or ``regnet_x_400mf`` as a backbone.
+    """``efficientnet_lite0`` or ``_lite2``, ``mobilenet_v2``, ``resnet18``, ``regnet_x_400mf``.
 
     ``weights`` is a local file (a state dict of that network), ``pretrained`` downloads
     torchvision's own. ImageNet mean and std are folded into the first convolution, so that the
@@ -79,16 +82,18 @@ def build_backbone(
     Raises ConfigError for an unknown name or a file that does not fit.
     """
     makers: dict[str, Callable[[], list[nn.Module]]] = {
-        "efficientnet_lite0": lambda: _lite0(weights),
+        "efficientnet_lite0": lambda: _lite(name, weights),
+        "efficientnet_lite2": lambda: _lite(name, weights),
         "mobilenet_v2": lambda: _mobilenet_v2(weights, pretrained, width),
         "resnet18": lambda: _resnet18(weights, pretrained),
         "regnet_x_400mf": lambda: _regnet(weights, pretrained),
     }
     if name not in makers:
         raise ConfigError(f"backbone: expected one of {sorted(makers)}, got '{name}'")
-    if pretrained and name == "efficientnet_lite0":
+    if pretrained and (name in _LITE_SCALES or width != 1.0):
+        what = name if width == 1.0 else f"{name} of width {width:g}"
         raise ConfigError(
-            "backbone: torchvision has no pretrained efficientnet_lite0",
+            f"backbone: torchvision has no pretrained {what}",
             "give a local file as network.weights",
         )
     stages = makers[name]()
@@ -132,27 +137,37 @@ def _fold_imagenet_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         norm.running_mean.sub_(shift)
 
 
-def _lite0(weights: Path | None) -> list[nn.Module]:
-    """EfficientNet-Lite0 without its last row; its own training used (p - 127) / 128."""
+def _lite(name: str, weights: Path | None) -> list[nn.Module]:
+    """EfficientNet-Lite without its last row; its own training used (p - 127) / 128."""
+    wide, deep = _LITE_SCALES[name]
     blocks: list[nn.Module] = []
+    ends = []
     channels = 32
-    for ratio, kernel, stride, out, repeats in (*_LITE0, _LITE0_LAST):
-        for repeat in range(repeats):
+    for row, (ratio, kernel, stride, out, repeats) in enumerate((*_LITE0, _LITE0_LAST)):
+        width = _rounded(out * wide)
+        for repeat in range(repeats if row == 0 else math.ceil(repeats * deep)):
             step = stride if repeat == 0 else 1
-            blocks.append(InvertedResidual(channels, out, kernel, step, ratio))
-            channels = out
+            blocks.append(InvertedResidual(channels, width, kernel, step, ratio))
+            channels = width
+        ends.append(len(blocks))
     stem = conv_bn_act(3, 32, 3, 2)
     _load(nn.ModuleDict({"stem": stem, "blocks": nn.ModuleList(blocks)}), weights, _lite0_key)
     for module in [m for b in (stem, *blocks) for m in b.modules()]:
         if isinstance(module, nn.BatchNorm2d):
             module.eps = 1e-3  # as it was trained
     return [
-        nn.Sequential(stem, blocks[0]),
-        nn.Sequential(*blocks[1:3]),
-        nn.Sequential(*blocks[3:5]),
-        nn.Sequential(*blocks[5:11]),
-        nn.Sequential(*blocks[11:]),
+        nn.Sequential(stem, *blocks[: ends[0]]),
+        nn.Sequential(*blocks[ends[0] : ends[1]]),
+        nn.Sequential(*blocks[ends[1] : ends[2]]),
+        nn.Sequential(*blocks[ends[2] : ends[4]]),
+        nn.Sequential(*blocks[ends[4] :]),
     ]
+
+
+def _rounded(channels: float) -> int:
+    """To a multiple of 8, and not below nine tenths (MobileNetV2's rule)."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def _lite0_key(key: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edgemtl.nn.sizes import with_size
 
 
 class NetworkConfig(BaseModel):
@@ -12,6 +16,7 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    size: str | None = Field(default=None, description="n or s: sets backbone and widths")
     backbone: str = "mobilenet_v2"
     backbone_width: float = Field(default=1.0, gt=0)
     weights: Path | None = Field(default=None, description="local file with backbone weights")
@@ -29,3 +34,8 @@ class NetworkConfig(BaseModel):
     image_hidden: int = Field(default=192, ge=8)
     attribute_hidden: int = Field(default=64, ge=8)
     top_k: int = Field(default=100, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sized(cls, given: Any) -> Any:
+        return with_size(given) if isinstance(given, Mapping) else given

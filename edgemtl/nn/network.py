@@ -13,6 +13,7 @@ from edgemtl.nn import heads
 from edgemtl.nn.backbone import build_backbone
 from edgemtl.nn.config import NetworkConfig
 from edgemtl.nn.heads import (
+    STRIDES,
     DenseOutputs,
     DetectionHead,
     EmbeddingHead,
@@ -115,12 +116,15 @@ class MultiTaskNetwork(nn.Module):
         return [self.backbone] if self.neck is None else [self.backbone, self.neck]
 
     def _see(self, x: Tensor) -> Shared:
+        h, w = int(x.shape[2]), int(x.shape[3])
+        if h < STRIDES[-1] or w < STRIDES[-1] or h % STRIDES[-1] or w % STRIDES[-1]:
+            raise ValueError(f"x: expected sides that are multiples of {STRIDES[-1]}, got {h}x{w}")
         features = self.backbone(x)
         maps = [] if self.neck is None else self.neck(features[1:])
         return Shared(maps, features[-1], features[0])
 
     def forward(self, x: Tensor) -> TrainingOutputs:
-        """x f32 [N, 3, h, w] = (p - 128) / 128, h and w multiples of 32."""
+        """x f32 [N, 3, h, w] = (p - 128) / 128, h and w multiples of 32, else ValueError."""
         shared = self._see(x)
         points = flat(shared.maps).transpose(1, 2) if shared.maps else None
         return TrainingOutputs(points, {head.name: head.learn(shared) for head in self.heads})

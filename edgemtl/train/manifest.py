@@ -25,7 +25,7 @@ def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
             "take it out of tasks, or add data that label it",
         )
     tasks &= set(config.tasks or tasks)
-    told = mix.attributes if "attributes" in tasks else {}
+    told = mix.attributes if {"attributes", "detect"} <= tasks else {}
     width = config.network.embedding_dim if "embed" in tasks else None
     return Manifest(
         name=config.name,

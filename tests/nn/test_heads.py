@@ -28,8 +28,8 @@ def network(n_classes: int = 2, n_image_classes: int = 4, **more: object) -> Mul
     [
         (2, 4, TOLD, ["detect", "embed", "classify", "attributes"]),
         (2, 0, {}, ["detect", "embed"]),
-        (0, 4, {}, ["classify"]),
-        (0, 4, TOLD, ["classify"]),  # nothing is told of objects that nobody looks for
+        (0, 4, {}, ["embed", "classify"]),
+        (0, 4, TOLD, ["embed", "classify"]),  # nothing is told of objects that nobody looks for
     ],
 )
 def test_a_network_has_the_heads_of_its_tasks(
@@ -39,10 +39,17 @@ def test_a_network_has_the_heads_of_its_tasks(
     assert [head.name for head in made.heads] == names
     for kind in HEADS:
         assert (getattr(made, kind.name) is not None) == (kind.name in names)
-    assert (made.neck is not None) == (classes > 0)
+    assert set(made(torch.zeros(1, 3, 64, 96)).raw) == set(names)
+
+
+def test_an_image_class_alone_needs_no_neck() -> None:
+    made = MultiTaskNetwork(SMALL.model_copy(update={"embedding_dim": None}), 0, 4).eval()
+    assert [head.name for head in made.heads] == ["classify"]
+    assert made.neck is None
+    assert made.shared == [made.backbone]
     out = made(torch.zeros(1, 3, 64, 96))
-    assert set(out.raw) == set(names)
-    assert (out.features is None) == (classes == 0)
+    assert out.features is None
+    assert set(made.select(torch.zeros(1, 3, 64, 96))) == {"image_probs"}
 
 
 def test_outputs_are_those_of_the_manifest() -> None:

@@ -129,7 +129,9 @@ def test_a_run_learns_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     data = ToldShapes(12)
     mix = DataMix(data.classes, data.image_classes, (data,), (), data.attributes)
     monkeypatch.setattr(loop, "load_data", lambda path, split, root: mix)
-    best = run_training(config(70, loss={"further": {"attributes": 1.0}}), out=tmp_path / "run")
+    best = run_training(
+        config(80, min_score=0.05, loss={"further": {"attributes": 1.0}}), out=tmp_path / "run"
+    )
     network, manifest = load_network(best)
     assert manifest.tasks == ("detect", "classify", "embed", "attributes")
     assert {a.name: a.values for a in manifest.attributes} == data.attributes
