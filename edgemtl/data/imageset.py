@@ -84,7 +84,7 @@ class TruthBuilder:
         if not self.labelled.any():
             return empty_truth(scene)
         told = self._attributes([box for box, _, _ in kept])
-        return Truth(corners, labels, np.array(ids, np.int64), ignore, scene, told)
+        return Truth(corners, labels, np.array(ids, np.int64), ignore, scene, attributes=told)
 
     def _attributes(self, boxes: list[RawBox]) -> I32 | None:
         if "attributes" not in self.tasks:

@@ -25,7 +25,7 @@ from edgemtl.data.scenery import (
     stamp,
     texture,
 )
-from edgemtl.records import U8
+from edgemtl.records import I32, U8
 
 MARGIN = 16
 """Pixels of background beyond the frame, for the shake."""
@@ -147,8 +147,12 @@ class SyntheticWorld(DataSet):
             np.array([t.identity for t in clip.things], np.int64)[keep],
             (visible < MIN_VISIBLE)[keep],
             clip.scene,
-            np.array([[t.kind] for t in clip.things], np.int32)[keep] if self.attributes else None,
+            attributes=self._kinds(clip)[keep] if self.attributes else None,
         )
+
+    @staticmethod
+    def _kinds(clip: _Clip) -> I32:
+        return np.array([[thing.kind] for thing in clip.things], np.int32)
 
     def _at(self, index: int) -> tuple[_Clip, list[Stamp], NDArray[np.float64]]:
         if not 0 <= index < len(self):

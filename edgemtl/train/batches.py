@@ -98,6 +98,7 @@ class BatchMaker:
         self._share = often / often.sum()
         self._mosaics = config.augment.mosaic_until * (config.images // config.batch)
         size = config.batch // share[1]
+        self._n_attributes = max(len(s.attributes) for s in self.sets)
         self._mine = range(share[0] * size, (share[0] + 1) * size)
 
     def batch(self, number: int) -> Batch:
@@ -171,7 +172,7 @@ class BatchMaker:
             torch.from_numpy(np.concatenate([s.ignore for s in objects])),
             torch.from_numpy(np.concatenate([s.confidence for s in objects])),
             torch.from_numpy(_one_width([s.appearance for s in objects])),
-            torch.from_numpy(np.concatenate([_told(s, len(sets[0].attributes)) for s in objects])),
+            torch.from_numpy(np.concatenate([_told(s, self._n_attributes) for s in objects])),
         )
 
 

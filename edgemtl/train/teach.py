@@ -23,7 +23,7 @@ from edgemtl.errors import ConfigError
 from edgemtl.evaluate.classmap import ClassMap
 from edgemtl.metrics.boxes import as_boxes, iou
 from edgemtl.ops import decode, letterbox
-from edgemtl.records import F32, U8, Detections
+from edgemtl.records import F32, I32, U8, Detections
 from edgemtl.train.appearance import AppearanceTeacher
 from edgemtl.train.config import TeacherConfig
 
@@ -71,7 +71,7 @@ class TaughtSet(DataSet):
         self._data, self._detector, self._appearance = data, detector, appearance
         self.name, self.weight, self.sequences = data.name, data.weight, data.sequences
         self.classes, self.image_classes = data.classes, data.image_classes
-        self.labelled, self.tasks = data.labelled, data.tasks
+        self.labelled, self.tasks, self.attributes = data.labelled, data.tasks, data.attributes
         self._kept: dict[int, Truth] = {}
         self._names_scenes = False
         if detector is not None:
@@ -143,6 +143,7 @@ class TaughtSet(DataSet):
             np.concatenate([truth.ignore, ~sure]),
             self._scene(said) if self._names_scenes else truth.scene,
             np.concatenate([own, np.where(sure, new.scores, 1.0).astype(np.float32)]),
+            attributes=_and_unknown(truth.attributes, count),
         )
 
     def _scene(self, said: Detections) -> int:
@@ -154,6 +155,14 @@ class TaughtSet(DataSet):
         if said.scores[int(area.argmax())] < self._detector.config.scene_score:
             return UNKNOWN
         return self._spec.scene_label(area, said.labels)
+
+
+def _and_unknown(attributes: I32 | None, count: int) -> I32 | None:
+    """The attributes i32 [N, M], and rows of ``count`` objects more, of which none is known."""
+    if attributes is None:
+        return None
+    unknown = np.full((count, attributes.shape[1]), UNKNOWN, np.int32)
+    return np.concatenate([attributes, unknown])
 
 
 def teach(mix: DataMix, teachers: Sequence[TeacherConfig]) -> DataMix:

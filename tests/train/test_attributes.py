@@ -61,9 +61,7 @@ def test_a_view_keeps_the_attributes_of_the_boxes_that_stay() -> None:
 
 
 def test_a_batch_of_mixed_sets_knows_who_says_nothing() -> None:
-    silent = Shapes()
-    silent.attributes = ToldShapes().attributes
-    batch = BatchMaker([ToldShapes(), silent], config(2, group=2, batch=16)).batch(0)
+    batch = BatchMaker([ToldShapes(), Shapes()], config(2, group=2, batch=16)).batch(0)
     assert batch.attributes.shape == (len(batch.labels), 2)
     assert batch.attributes.dtype == torch.int64
     told = batch.source[batch.frame] == 0
