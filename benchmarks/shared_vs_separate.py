@@ -58,12 +58,12 @@ SYNTHETIC: study.Json = {
     "loss": {"embed": 0.2}, "validate": {"every": 4000, "limit": 600},
 }  # fmt: skip
 REAL: study.Json = {
-    "name": "study", "data": study.HERE / "data" / "street.toml", "size_hw": [320, 416],
-    "images": 8000, "batch": 8, "group": 4, "seed": 1,
+    "name": "study", "data": study.HERE / "data" / "study_real.toml", "size_hw": [320, 416],
+    "images": 8000, "batch": 8, "group": 4, "group_span_s": 60.0, "seed": 1,
     "network": {"backbone": "efficientnet_lite0", "weights": "$EDGEMTL_LITE0",
                 "fold_batch_norm": True, "frozen_stages": 3, "neck_width": 96,
-                "embedding_grid": [6, 3]},
-    "augment": {"scale": [0.6, 1.6], "mosaic": 0.35, "mosaic_until": 0.6},
+                "embedding_grid": [6, 3], "embedding_hidden": 256},
+    "augment": {"scale": [0.6, 1.6], "mosaic": 0.35, "mosaic_until": 0.6, "identity_colour": 0.4},
     "optimiser": {"rate": 1e-3, "backbone_rate": 0.25}, "validate": {"every": 2000},
 }  # fmt: skip
 QUICK: study.Json = {"images": 64, "size_hw": [64, 96], "validate": {"every": 32, "limit": 60}}
