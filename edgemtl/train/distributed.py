@@ -121,6 +121,16 @@ def whole(value: Tensor, *, shared: bool = False) -> Tensor:
     return result
 
 
+def widest(columns: int) -> int:
+    """The largest of all processes' numbers."""
+    if count() == 1:
+        return columns
+    value = torch.tensor(columns)
+    with _talking():
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+    return int(value)
+
+
 def gather_rows(rows: Tensor) -> Tensor:
     """The rows of all processes, [P, ...] -> [sum of P, ...], with gradient to this one's."""
     if count() == 1:
@@ -128,6 +138,8 @@ def gather_rows(rows: Tensor) -> Tensor:
     lengths = torch.zeros(count(), dtype=torch.int64, device=rows.device)
     lengths[rank()] = len(rows)
     sizes = [int(n) for n in total(lengths)]
+    if not any(sizes):
+        return rows
     padded = rows.detach().new_zeros((max(sizes), *rows.shape[1:]))
     padded[: len(rows)] = rows.detach()
     parts = [torch.empty_like(padded) for _ in sizes]

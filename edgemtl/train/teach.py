@@ -72,6 +72,7 @@ class TaughtSet(DataSet):
         self.name, self.weight, self.sequences = data.name, data.weight, data.sequences
         self.classes, self.image_classes = data.classes, data.image_classes
         self.labelled, self.tasks, self.attributes = data.labelled, data.tasks, data.attributes
+        self.identity_source = data.identity_source
         self._kept: dict[int, Truth] = {}
         self._names_scenes = False
         if detector is not None:
@@ -101,6 +102,9 @@ class TaughtSet(DataSet):
 
     def file(self, index: int) -> str:
         return self._data.file(index)
+
+    def identities(self) -> set[int]:
+        return self._data.identities()  # teachers name nobody
 
     def truth(self, index: int) -> Truth:
         found = self._kept.get(index)

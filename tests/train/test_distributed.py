@@ -108,6 +108,8 @@ def test_two_processes_train_as_one(tmp_path: Path, balance: str, steps: int) ->
     (alone,) = train(1, config, tmp_path / "one")
     first, second = train(2, config, tmp_path / "two")
     assert first == second  # to the last bit
+    assert len(first["gradients"]) > 100
+    assert first["gradients"] == pytest.approx(alone["gradients"], rel=1e-3, abs=1e-6)
     assert len(first["losses"]) == len(alone["losses"]) == steps
     for ours, theirs in zip(first["losses"], alone["losses"], strict=True):
         tasks = [name for name in theirs if name != "gradient"]

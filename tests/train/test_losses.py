@@ -17,7 +17,12 @@ from edgemtl.train.assign import Assignment  # noqa: E402
 from edgemtl.train.balance import make_balance  # noqa: E402
 from edgemtl.train.batches import Batch, BatchMaker  # noqa: E402
 from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
-from edgemtl.train.losses import class_weight, compute_losses, contrastive  # noqa: E402
+from edgemtl.train.losses import (  # noqa: E402
+    class_weight,
+    compute_losses,
+    contrastive,
+    embed,
+)
 from edgemtl.train.losses.embed import likeness  # noqa: E402
 from edgemtl.train.losses.step import shaken  # noqa: E402
 
@@ -190,3 +195,14 @@ def test_the_grid_head_learns_from_boxes(batch: Batch) -> None:
     sides = (batch.boxes_net[:, 2:] - batch.boxes_net[:, :2]).repeat(1, 2)
     assert 0 < (moved.abs() / sides).max() <= 0.1
     assert not torch.equal(moved, shaken(batch.boxes_net, 2) - batch.boxes_net)
+
+
+def test_a_share_that_no_teacher_has_seen_says_so(
+    network: MultiTaskNetwork, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several processes, another one's pictures may have looks of eight numbers."""
+    plain = dataclasses.replace(batch, appearance=torch.zeros(len(batch.frame), 0))
+    before = dict(losses(network, plain).items())
+    monkeypatch.setattr(embed, "widest", lambda columns: 8)
+    after = dict(losses(network, plain).items())
+    torch.testing.assert_close(after["embed"], before["embed"])

@@ -16,6 +16,7 @@ from shapes_set import Shapes
 
 from edgemtl.data.base import DataSet
 from edgemtl.data.config import DataMix
+from edgemtl.data.identities import trained_identities
 from edgemtl.data.spec import SetSpec
 from edgemtl.data.unlabelled import UnlabelledSet
 from edgemtl.errors import ConfigError, ModelError
@@ -205,3 +206,12 @@ def test_the_known_classes_decide_whether_a_teacher_is_asked() -> None:
     data = Shapes()
     whole = DataMix(("disc", "box"), (), (data,))
     assert teach(whole, (TeacherConfig(model=toy),)).sets == (data,)
+
+
+def test_a_taught_set_keeps_its_identities() -> None:
+    data = Shapes(3)
+    data.identity_source = "sha256:00"
+    detector = Detector(said((0.9, 1, (1, 1, 20, 20))))
+    taught = TaughtSet(data, detector, None)
+    assert trained_identities([taught]) == trained_identities([data])
+    assert detector.looks == 0  # nobody needs to look to know that

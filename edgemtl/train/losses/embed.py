@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from edgemtl.nn.heads import EmbeddingHead, GridEmbeddingHead
-from edgemtl.train.distributed import gather_rows, rank, whole
+from edgemtl.train.distributed import gather_rows, rank, whole, widest
 from edgemtl.train.losses.step import Step, rank_within
 
 _TEACHER_SHARPNESS = 0.5  # a teacher is followed in what it ranks first
@@ -21,6 +22,8 @@ def embedding_loss(head: AnyEmbeddingHead, step: Step) -> Tensor | None:
     assert step.assigned is not None
     identities = step.batch.identities[step.assigned.usable]
     looks = step.batch.appearance[step.assigned.usable]
+    # a share that no teacher has seen does not know how much teachers say
+    looks = functional.pad(looks, (0, widest(looks.shape[1]) - looks.shape[1]), value=torch.nan)
     asked = looks.shape[1] > 0
     told = ~looks.isnan().any(1) if asked else torch.zeros_like(identities, dtype=torch.bool)
     vectors, owner = object_vectors(head, step, (identities >= 0) | told)
