@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgemtl.data.base import DataSet
 from edgemtl.data.checks.visit import visit
+from edgemtl.progress import track
 from edgemtl.records import U8
 
 _THUMB = 16
@@ -65,7 +66,7 @@ def look_at(sets: Sequence[DataSet], seconds: float) -> list[Looks]:
     def work(which: int, index: int) -> tuple[Any, ...]:
         return features(sets[which].image(index))
 
-    for data in sets:
+    for data in track(sets, "opening data sets"):
         if len(data):
             data.image(0)  # a video is decoded as a whole: training would wait for it as well
     lengths = [len(data) for data in sets]
