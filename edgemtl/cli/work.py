@@ -116,7 +116,7 @@ def evaluate(
     data_root: DataRoot = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Pictures of each set at most.")] = None,
     tasks: Annotated[
-        str, typer.Option(metavar="TASK,...", help="Of detect, classify, track, embed.")
+        str, typer.Option(metavar="TASK,...", help="Of detect, classify, track, embed, attributes.")
     ] = "",
     true_boxes: Annotated[
         bool, typer.Option("--true-boxes", help="Search identities at every true box.")
