@@ -51,10 +51,10 @@ class InputSpec(_Frozen):
 class DataSource(_Frozen):
     """A data set that took part, and what its licence allows."""
 
-    name: str
-    role: Literal["train", "pretrain", "distil", "validate"]
-    licence: str
-    images: int | None = None
+    name: str = Field(description="as people know it")
+    role: Literal["train", "pretrain", "distil", "validate"] = Field(description="its part")
+    licence: str = Field(description="in words")
+    images: int | None = Field(default=None, description="how many of it")
 
 
 class IdentitySource(_Frozen):

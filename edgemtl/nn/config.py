@@ -17,23 +17,32 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: str | None = Field(default=None, description="n or s: sets backbone and widths")
-    backbone: str = "mobilenet_v2"
-    backbone_width: float = Field(default=1.0, gt=0)
+    backbone: str = Field(
+        default="mobilenet_v2",
+        description="efficientnet_lite0, mobilenet_v2, resnet18, regnet_x_400mf",
+    )
+    backbone_width: float = Field(
+        default=1.0, gt=0, description="of its channels; mobilenet_v2 alone"
+    )
     weights: Path | None = Field(default=None, description="local file with backbone weights")
     pretrained: bool = Field(default=False, description="download torchvision's weights")
     fold_batch_norm: bool = Field(default=False, description="fold the backbone's before training")
-    frozen_stages: int = Field(default=0, ge=0, le=5)
-    neck_width: int = Field(default=64, ge=8)
-    embedding_hidden: int = Field(default=128, ge=8)
-    embedding_dim: int | None = Field(default=64, ge=4)
+    frozen_stages: int = Field(
+        default=0, ge=0, le=5, description="first of five that keep their weights"
+    )
+    neck_width: int = Field(default=64, ge=8, description="channels of the three maps")
+    embedding_hidden: int = Field(default=128, ge=8, description="hidden width of its MLP")
+    embedding_dim: int | None = Field(default=64, ge=4, description="numbers of an embedding")
     embedding_grid: tuple[int, int] | None = Field(
         default=None,
         description="rows and columns of the places inside a box where the embedding looks at the "
         "backbone's features of stride 4; none: it looks at the neck's features of one point",
     )
-    image_hidden: int = Field(default=192, ge=8)
-    attribute_hidden: int = Field(default=64, ge=8)
-    top_k: int = Field(default=100, ge=1)
+    image_hidden: int = Field(default=192, ge=8, description="channels before the image class")
+    attribute_hidden: int = Field(
+        default=64, ge=8, description="hidden width of an attribute's MLP"
+    )
+    top_k: int = Field(default=100, ge=1, description="candidates of a picture")
 
     @model_validator(mode="before")
     @classmethod

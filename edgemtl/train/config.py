@@ -36,7 +36,7 @@ class AugmentConfig(_Section):
         default=0.3, ge=0, lt=1, description="contrast, and colour by a third of it"
     )
     bias: float = Field(default=24.0, ge=0, description="brightness, in pixel levels")
-    saturation: float = Field(default=0.5, ge=0, le=1)
+    saturation: float = Field(default=0.5, ge=0, le=1, description="towards grey, or away from it")
     identity_colour: float = Field(
         default=1.0,
         ge=0,
@@ -70,7 +70,9 @@ class TeacherConfig(_Section):
     """A network that annotates what people did not; its answers are kept after the first time."""
 
     model: Path = Field(description="detect: a model file of edgemtl; embed: any .onnx of crops")
-    task: Literal["detect", "embed"] = "detect"
+    task: Literal["detect", "embed"] = Field(
+        default="detect", description="a detector, or a re-identification network"
+    )
     sets: tuple[str, ...] = Field(default=(), description="data sets to look at; default: all")
     rename: dict[str, str] = Field(
         default_factory=dict, description="classes of the teacher that the mix calls otherwise"
@@ -89,17 +91,19 @@ class TeacherConfig(_Section):
     mean: tuple[float, float, float] = Field(
         default=(123.675, 116.28, 103.53), description="embed: taken from RGB levels"
     )
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    std: tuple[float, float, float] = Field(
+        default=(58.395, 57.12, 57.375), description="embed: RGB levels are divided by it then"
+    )
 
 
 class OptimiserConfig(_Section):
     """AdamW with warm-up and a cosine to a hundredth of the rate."""
 
-    rate: float = Field(default=1e-3, gt=0)
+    rate: float = Field(default=1e-3, gt=0, description="the highest learning rate")
     backbone_rate: float = Field(default=0.25, ge=0, description="as a part of `rate`")
-    weight_decay: float = Field(default=0.02, ge=0)
+    weight_decay: float = Field(default=0.02, ge=0, description="of matrices; vectors have none")
     warmup: float = Field(default=0.03, ge=0, lt=1, description="part of the run")
-    clip_norm: float = Field(default=100.0, gt=0)
+    clip_norm: float = Field(default=100.0, gt=0, description="longest gradient")
     average: float = Field(default=0.998, ge=0, lt=1, description="EMA of the weights, per step")
     amp: Literal["off", "bf16", "fp16"] = Field(
         default="off", description="reduced precision of the forward pass; fp16 needs a GPU"
@@ -113,13 +117,15 @@ class OptimiserConfig(_Section):
 class LossConfig(_Section):
     """How the losses of the tasks become one step."""
 
-    balance: Literal["fixed", "uncertainty", "upgrad", "aligned_mtl", "pcgrad", "mgda"] = "fixed"
-    detect: float = Field(default=1.0, ge=0)
-    classify: float = Field(default=0.5, ge=0)
-    embed: float = Field(default=0.3, ge=0)
+    balance: Literal["fixed", "uncertainty", "upgrad", "aligned_mtl", "pcgrad", "mgda"] = Field(
+        default="fixed", description="fixed weights, learned ones, or an aggregator of torchjd"
+    )
+    detect: float = Field(default=1.0, ge=0, description="weight of the task")
+    classify: float = Field(default=0.5, ge=0, description="weight of the task")
+    embed: float = Field(default=0.3, ge=0, description="weight of the task")
     box: float = Field(default=2.0, ge=0, description="box against class part of detection")
     temperature: float = Field(default=0.15, gt=0, description="of the embedding loss")
-    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1, description="of the image class")
     distil: float = Field(
         default=1.0, ge=0, description="a re-identification teacher beside known identities"
     )
@@ -163,26 +169,28 @@ class DataCheckConfig(_Section):
 class TrainConfig(_Section):
     """A whole run. Paths are relative to the file."""
 
-    name: str
-    data: Path
+    name: str = Field(description="of the model, in its file and in reports")
+    data: Path = Field(description="the file that names the data sets")
     tasks: tuple[Task, ...] | None = Field(
         default=None, min_length=1, description="train these alone; default: all that data label"
     )
-    size_hw: tuple[int, int]
+    size_hw: tuple[int, int] = Field(
+        description="the network's input, height and width: multiples of 32"
+    )
     images: int = Field(ge=1, description="pictures seen in all")
     batch: int = Field(default=8, ge=1, description="pictures of a step, over all processes")
     group: int = Field(default=4, ge=2, description="frames of one sequence that come together")
     group_span_s: float = Field(
         default=8.0, gt=0, description="seconds of the sequence that a group comes from"
     )
-    seed: int = 0
-    threads: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, description="the same one gives the same run")
+    threads: int | None = Field(default=None, ge=1, description="of the CPU; default: torch's own")
     cache_mb: int = Field(default=2000, ge=0, description="decoded pictures kept, by each process")
     min_score: float = Field(default=0.3, ge=0, le=1, description="the runtime's default")
     tensorboard: bool = Field(
         default=False, description="log for TensorBoard too (pip install tensorboard)"
     )
-    weights_licence: str = "Apache-2.0"
+    weights_licence: str = Field(default="Apache-2.0", description="goes into the model file")
     further: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="further tasks by name, and their classes"
     )

@@ -74,6 +74,9 @@ def test_a_teacher_speaks_only_of_classes_that_nobody_labelled() -> None:
     assert after.scene == before.scene, "a set with image classes keeps them"
     taught.truth(0)
     assert teacher.looks == 1, "each picture is looked at once"
+    assert taught.identities() == data.identities()
+    assert taught.identity_source == data.identity_source
+    assert teacher.looks == 1, "nobody need look at pictures to know whom people named"
 
 
 def test_the_same_object_under_another_name_is_no_second_object() -> None:
