@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from edgemtl.train.config import TrainConfig  # noqa: E402
-from edgemtl.train.reference import reference  # noqa: E402
+from edgemtl.train.config import TrainConfig
+from edgemtl.train.reference import reference
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "training_keys.md"
 
