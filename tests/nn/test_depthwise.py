@@ -63,6 +63,15 @@ def test_bias_of_a_folded_norm() -> None:
     torch.testing.assert_close(grad, torch.full((CHANNELS,), 2.0 * 6 * 7))
 
 
+def test_only_training_takes_the_way_around() -> None:
+    """In eval mode it is PyTorch's own node, bias inside, as exporters and quantisers know it."""
+    layer = DepthwiseConv2d(CHANNELS, 5)
+    layer.bias = torch.nn.Parameter(torch.zeros(CHANNELS))
+    x = torch.randn(1, CHANNELS, 6, 6)
+    assert layer(x).grad_fn.name() == "AddBackward0"
+    assert layer.eval()(x).grad_fn.name() == "ConvolutionBackward0"
+
+
 def test_frozen_and_without_gradient() -> None:
     layer = DepthwiseConv2d(CHANNELS, 5)
     x = torch.randn(1, CHANNELS, 6, 6, requires_grad=True)
