@@ -19,11 +19,12 @@ from pathlib import Path
 import study
 from shared_vs_separate import QUICK, SYNTHETIC, headline
 from study_plot import figure
+from study_separate import averaged
 
 from edgemtl.data.config import load_data
 from edgemtl.engine import open_session
 from edgemtl.evaluate import evaluate_model
-from edgemtl.export import export_checkpoint
+from edgemtl.export import export_network
 from edgemtl.train.runlog import read_rows
 
 KINDS = ("fixed", "uncertainty", "upgrad", "aligned_mtl")
@@ -44,7 +45,7 @@ def one(folder: Path, kind: str, seed: int, quick: bool) -> study.Json:
     done = study.train(folder, config(kind, seed, quick), None)
 
     def evaluated() -> study.Json:
-        model = export_checkpoint(done.best, folder / "fp32.onnx").path
+        model = export_network(*averaged(folder / "run"), folder / "fp32.onnx").path
         with closing(open_session(model, threads=1)) as session:
             return evaluate_model(session, load_data(SYNTHETIC["data"], "val")).to_dict()
 

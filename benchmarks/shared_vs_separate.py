@@ -76,7 +76,7 @@ def prepare(folder: Path, config: study.Json, root: Path | None, quick: bool) ->
     for kind, tasks in KINDS.items():
         wanted = config if tasks is None else {**config, "tasks": tasks}
         done = study.train(folder / kind, wanted, root)
-        deployed = deploy(done.best, folder / kind, config["data"], root)
+        deployed = deploy(done.folder / "run", folder / kind, config["data"], root)
         facts[kind] = {
             "cpu_s": done.cpu_s, "wall_s": done.wall_s, "judgements": done.judgements,
             "parameters": study.parameters(deployed),

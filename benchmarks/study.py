@@ -48,10 +48,6 @@ class Trained:
     def best(self) -> Path:
         return self.folder / "run" / "best.safetensors"
 
-    @property
-    def last(self) -> Path:
-        return self.folder / "run" / "last.safetensors"
-
 
 def toml(values: Mapping[str, Any]) -> str:
     """A TOML document: plain keys first, then one table for each mapping."""

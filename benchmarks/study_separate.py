@@ -15,7 +15,7 @@ from edgemtl.engine import open_session
 from edgemtl.engine.session import Session, Slot, Ticket
 from edgemtl.export import export_network
 from edgemtl.manifest import Manifest
-from edgemtl.nn.checkpoint import load_network
+from edgemtl.nn.checkpoint import load_network, read_checkpoint
 from edgemtl.nn.heads import GridEmbeddingHead
 from edgemtl.nn.network import PIXEL_ZERO, MultiTaskNetwork
 from edgemtl.quantize.calibrate import CalibrateOptions, calibrate
@@ -47,13 +47,28 @@ class AtBoxes(nn.Module):
         return {"embeddings": head(fine, self.boxes.expand(x.shape[0], -1, -1))}
 
 
-def deploy(checkpoint: Path, folder: Path, data: Path, root: Path | None) -> Path:
+def averaged(run: Path) -> tuple[MultiTaskNetwork, Manifest]:
+    """The averaged weights at the end of a run, and the manifest.
+
+    Not the best judgement's: that would choose on the data that are scored, and for a network of
+    one task otherwise than for one that weighs three against each other.
+    """
+    network, manifest = load_network(run / "last.safetensors")
+    tensors, _ = read_checkpoint(run / "last.safetensors")
+    part = "average."
+    network.load_state_dict(
+        {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
+    )
+    return network.eval(), manifest
+
+
+def deploy(run: Path, folder: Path, data: Path, root: Path | None) -> Path:
     """``fp32.onnx`` and ``int8.onnx`` in ``folder``, once; the path of the former.
 
     A network of embeddings alone has as many as there are detections in a picture, for the latency;
     one that looks at points also becomes ``every_point.onnx``, which says them at all points.
     """
-    network, manifest = load_network(checkpoint)
+    network, manifest = averaged(run)
     made, alone = folder / "fp32.onnx", manifest.tasks == ("embed",)
     inside = alone and isinstance(network.embed, GridEmbeddingHead)
     if not made.exists():
@@ -77,7 +92,7 @@ class Looker:
     def __init__(self, folder: Path) -> None:
         every = folder / "every_point.onnx"
         self._session = open_session(every, threads=1) if every.exists() else None
-        self._network, self.manifest = load_network(folder / "run" / "best.safetensors")
+        self._network, self.manifest = averaged(folder / "run")
 
     def embeddings(self, images: NDArray[Any], boxes_net: F32) -> F32:
         """f32 [1, K, D] for images i8 [1, 3, h, w] and boxes f32 [K, 4]."""

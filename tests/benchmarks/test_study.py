@@ -235,7 +235,10 @@ def test_a_network_that_looks_inside_boxes_is_asked_for_them(tmp_path: Path) -> 
     manifest = Manifest(name="looks", input=InputSpec(size_hw=(64, 96)), embedding_dim=8, top_k=5)
     network = network_of(shape, manifest).eval()
     (tmp_path / "run").mkdir()
-    save_checkpoint(tmp_path / "run" / "best.safetensors", network, manifest)
+    average = {f"average.{k}": v for k, v in network.state_dict().items()}
+    trained = network_of(shape, manifest)  # other weights: those of the last step
+    last = tmp_path / "run" / "last.safetensors"
+    save_checkpoint(last, trained, manifest, extra=average)
     fixed = AtBoxes(network, manifest)
     picture = np.random.default_rng(1).integers(-128, 128, (1, 3, 64, 96)).astype(np.int8)
     with torch.no_grad():
