@@ -22,7 +22,7 @@ def noted_main(notes: str, interrupt_at: int | None) -> None:
     losses: list[dict[str, float]] = []
     gradients: dict[str, float] = {}
     runs: list[loop._Run] = []
-    note, train, compute = RunLog.note, loop._Run.train, loop.compute_losses
+    note, train, combined = RunLog.note, loop._Run.train, loop.combine
     steps = 0
 
     def noted(log, step, rate, gradient, values, *others):
@@ -44,9 +44,9 @@ def noted_main(notes: str, interrupt_at: int | None) -> None:
         steps += 1
         if steps == interrupt_at and is_first():
             os.kill(os.getppid() if count() > 1 else os.getpid(), signal.SIGINT)
-        return compute(*arguments)
+        return combined(*arguments)
 
-    RunLog.note, loop._Run.train, loop.compute_losses = noted, watched, interrupted
+    RunLog.note, loop._Run.train, loop.combine = noted, watched, interrupted
     main()
 
 

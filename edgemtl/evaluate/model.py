@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from edgemtl.data.base import DataSet
@@ -21,15 +21,21 @@ if TYPE_CHECKING:
 
 
 def evaluate_model(
-    session: Session, mix: DataMix, options: EvaluateOptions | None = None
+    session: Session,
+    mix: DataMix,
+    options: EvaluateOptions | None = None,
+    *,
+    session_of: Callable[[DataSet], Session] | None = None,
 ) -> Evaluation:
     """Score ``session`` on every data set of ``mix``, and on all together.
 
+    ``session_of`` gives another session of the same model for a data set, at its own input size.
     Classes are matched by name. Raises ConfigError if there is nothing that the model does and
     the data label, and DataError for a picture that cannot be read.
     """
     options = options or EvaluateOptions()
-    runs = [SetRun(session, mix, data, options) for data in _chosen(mix, options)]
+    at = session_of or (lambda _: session)
+    runs = [SetRun(at(data), mix, data, options) for data in _chosen(mix, options)]
     if not any(run.tasks for run in runs):
         labelled = sorted(set().union(*(run.data.tasks for run in runs)))
         raise ConfigError(

@@ -115,19 +115,23 @@ class MultiTaskNetwork(nn.Module):
         """The parts that all tasks train."""
         return [self.backbone] if self.neck is None else [self.backbone, self.neck]
 
-    def _see(self, x: Tensor) -> Shared:
+    def _see(self, x: Tensor, maps: bool = True) -> Shared:
         h, w = int(x.shape[2]), int(x.shape[3])
         if h < STRIDES[-1] or w < STRIDES[-1] or h % STRIDES[-1] or w % STRIDES[-1]:
             raise ValueError(f"x: expected sides that are multiples of {STRIDES[-1]}, got {h}x{w}")
         features = self.backbone(x)
-        maps = [] if self.neck is None else self.neck(features[1:])
-        return Shared(maps, features[-1], features[0])
+        seen = self.neck(features[1:]) if maps and self.neck is not None else []
+        return Shared(seen, features[-1], features[0])
 
-    def forward(self, x: Tensor) -> TrainingOutputs:
-        """x f32 [N, 3, h, w] = (p - 128) / 128, h and w multiples of 32, else ValueError."""
-        shared = self._see(x)
+    def forward(self, x: Tensor, objects: bool = True) -> TrainingOutputs:
+        """x f32 [N, 3, h, w] = (p - 128) / 128, h and w multiples of 32, else ValueError.
+
+        ``objects`` False leaves out the neck and the heads of objects: no picture labels any.
+        """
+        shared = self._see(x, objects)
         points = flat(shared.maps).transpose(1, 2) if shared.maps else None
-        return TrainingOutputs(points, {head.name: head.learn(shared) for head in self.heads})
+        asked = [head for head in self.heads if objects or not head.of_objects]
+        return TrainingOutputs(points, {head.name: head.learn(shared) for head in asked})
 
     def select(self, x: Tensor) -> dict[str, Tensor]:
         """The inference path: the graph's outputs by name, in the manifest's shapes."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgemtl.errors import ModelError
 from edgemtl.records import F32, U8
-from edgemtl.train.config import TeacherConfig
+from edgemtl.train.data_config import TeacherConfig
 
 
 class AppearanceTeacher:

@@ -1,29 +1,30 @@
-"""Batches that mix data sets: drawn by weight, augmented, prepared ahead by one thread."""
+"""Batches that mix data sets: augmented, sorted by input size, prepared ahead by one thread."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from edgemtl.data.base import UNKNOWN, DataSet, Truth
-from edgemtl.errors import DataError
+from edgemtl.data.base import UNKNOWN, DataSet
+from edgemtl.data.imageset import empty_truth
 from edgemtl.nn.network import PIXEL_ZERO
 from edgemtl.records import F32, I64, U8
-from edgemtl.train.augment import Sample, augment, mosaic
+from edgemtl.train.augment import PAD, Sample, augment, mosaic
 from edgemtl.train.config import TrainConfig
+from edgemtl.train.draw import Draw, Pick
 
 _AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B pictures and the G objects in them, as torch tensors.
+    """B pictures of one size and the G objects in them, as torch tensors.
 
     images f32 [B, 3, h, w]; labelled bool [B, C]: the classes whose absence means something;
     detect bool [B]; scenes i64 [B], -1 unknown; source i64 [B], the data set by its place in the
@@ -31,6 +32,7 @@ class Batch:
     labels i64 [G], identities i64 [G] (-1 unknown, else unique over all sets), ignore bool [G],
     confidence f32 [G] and appearance f32 [G, D], NaN where unknown, of teachers (see Truth),
     attributes i64 [G, M] (-1 unknown).
+    ``objects``: whether any picture may have some, in the shares of other processes, too.
     """
 
     images: Tensor
@@ -46,10 +48,12 @@ class Batch:
     confidence: Tensor
     appearance: Tensor
     attributes: Tensor
+    objects: bool = True
 
     def to(self, device: torch.device) -> Batch:
-        fields = (getattr(self, name).to(device, non_blocking=True) for name in self.__slots__)
-        return Batch(*fields)
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "objects"}
+        there = {name: t.to(device, non_blocking=True) for name, t in tensors.items()}
+        return Batch(**there, objects=self.objects)
 
 
 class PictureCache:
@@ -70,88 +74,60 @@ class PictureCache:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Draw:
-    """One place of a batch: a picture of a data set, or the four of a mosaic."""
-
-    which: int
-    pictures: tuple[int, ...]
-
-
 class BatchMaker:
-    """Draws and augments batches. The n-th batch depends on the seed and n alone (resumable).
+    """Makes the batches of a step; those of step n depend on the seed and n alone (resumable).
 
-    ``share`` (number, count): of several processes, each makes its part of the very same batch.
+    ``share`` (number, count): of several processes, each makes its part of the very same batches.
     """
 
     def __init__(
         self, sets: Sequence[DataSet], config: TrainConfig, share: tuple[int, int] = (0, 1)
     ) -> None:
-        if not any(len(s) for s in sets):
-            raise DataError("train: the data sets hold no pictures")
-        self.sets = [s for s in sets if len(s) and s.weight > 0]
-        self._config = config
+        self._draw = Draw(sets, config)
+        self.sets = self._draw.sets
+        self._config, self._share = config, share
         self._cache = PictureCache(config.cache_mb * 2**20)
-        grouped = ["embed" in s.tasks and bool(s.sequences) for s in self.sets]
-        self._units = [config.group if g else 1 for g in grouped]
-        often = np.array([s.weight / u for s, u in zip(self.sets, self._units, strict=True)])
-        self._share = often / often.sum()
-        self._mosaics = config.augment.mosaic_until * (config.images // config.batch)
-        size = config.batch // share[1]
         self._n_attributes = max(len(s.attributes) for s in self.sets)
-        self._mine = range(share[0] * size, (share[0] + 1) * size)
 
-    def batch(self, number: int) -> Batch:
-        """Batch ``number``, from 0; of several processes, the share of this one."""
-        draws = self._plan(number)
-        samples = []
-        for place in self._mine:
-            # each place has its own randomness: the others need not be made to know it
-            rng = np.random.default_rng((self._config.seed, number, place))
-            samples.append((draws[place].which, self._sample(draws[place], rng)))
-        return self._collate(samples)
+    def batch(self, number: int) -> tuple[Batch, ...]:
+        """What step ``number``, from 0, is made of: one batch for each input size in it.
 
-    def _plan(self, number: int) -> list[_Draw]:
-        """Which pictures batch ``number`` shows: the same in every process."""
-        rng = np.random.default_rng((self._config.seed, number))
-        draws: list[_Draw] = []
-        while len(draws) < self._config.batch:
-            which = int(rng.choice(len(self.sets), p=self._share))
-            size = min(self._units[which], self._config.batch - len(draws))
-            draws += self._unit(which, size, rng, number < self._mosaics)
-        return draws
+        Every process has a share of each; one that gets no picture gets a blank one.
+        """
+        by_size: dict[tuple[int, int], list[Pick]] = {}
+        for pick in self._draw.picks(number):
+            by_size.setdefault(pick.size_hw, []).append(pick)
+        return tuple(self._batch(size_hw, picks) for size_hw, picks in by_size.items())
 
-    def _unit(self, which: int, size: int, rng: np.random.Generator, mosaics: bool) -> list[_Draw]:
-        data = self.sets[which]
-        if self._units[which] > 1:
-            return [_Draw(which, (i,)) for i in self._group(data, size, rng)]
-        part = self._config.augment.mosaic if mosaics else 0.0
-        tiled = not data.sequences and rng.random() < part and len(data) >= 4
-        chosen = rng.integers(0, len(data), 4 if tiled else 1)
-        return [_Draw(which, tuple(int(i) for i in chosen))]
+    def _batch(self, size_hw: tuple[int, int], picks: Sequence[Pick]) -> Batch:
+        number, count = self._share
+        first, last = (len(picks) * n // count for n in (number, number + 1))
+        samples = [(pick.which, self._sample(pick)) for pick in picks[first:last]]
+        objects = any("detect" in self.sets[pick.which].tasks for pick in picks)
+        return self._collate(samples, objects) if samples else self._blank(size_hw, objects)
 
-    def _sample(self, draw: _Draw, rng: np.random.Generator) -> Sample:
-        config, data = self._config, self.sets[draw.which]
-        pictures = [self._picture(data, index) for index in draw.pictures]
+    def _sample(self, pick: Pick) -> Sample:
+        rng, config = np.random.default_rng(pick.seed), self._config.augment
+        data = self.sets[pick.which]
+        pictures = [(self._cache.get(data, i), data.truth(i)) for i in pick.indices]
         if len(pictures) > 1:
-            return mosaic(pictures, config.size_hw, config.augment, rng)
-        known = self._units[draw.which] > 1
-        how = config.augment.for_identities() if known else config.augment
-        return augment(*pictures[0], config.size_hw, how, rng)
+            return mosaic(pictures, pick.size_hw, config, rng)
+        how = config.for_identities() if pick.grouped else config
+        return augment(*pictures[0], pick.size_hw, how, rng)
 
-    def _group(self, data: DataSet, size: int, rng: np.random.Generator) -> list[int]:
-        lengths = np.array([s.stop - s.start for s in data.sequences], np.float64)
-        sequence = data.sequences[int(rng.choice(len(lengths), p=lengths / lengths.sum()))]
-        span = min(
-            int(self._config.group_span_s * sequence.fps) + 1, sequence.stop - sequence.start
-        )
-        first = int(rng.integers(sequence.start, sequence.stop - span + 1))
-        return [int(i) for i in rng.integers(first, first + span, size)]
+    def _blank(self, size_hw: tuple[int, int], objects: bool) -> Batch:
+        """A picture of nothing that labels nothing: it adds to no loss."""
+        none, nothing = empty_truth(), np.zeros((0, 0), np.float32)
+        sample = Sample(
+            np.full((*size_hw, 3), PAD, np.uint8),
+            none.boxes_src, none.labels, none.identities, none.ignore, UNKNOWN,
+            np.zeros(0, np.float32), nothing,
+        )  # fmt: skip
+        batch = self._collate([(0, sample)], objects)
+        unlabelled = torch.zeros_like(batch.labelled)
+        return replace(batch, labelled=unlabelled, detect=torch.zeros_like(batch.detect))
 
-    def _picture(self, data: DataSet, index: int) -> tuple[U8, Truth]:
-        return self._cache.get(data, index), data.truth(index)
-
-    def _collate(self, samples: list[tuple[int, Sample]]) -> Batch:
+    def _collate(self, samples: list[tuple[int, Sample]], with_objects: bool) -> Batch:
         sets = [self.sets[which] for which, _ in samples]
         pixels = np.stack([s.pixels for _, s in samples])[..., ::-1]
         planar = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
@@ -173,6 +149,7 @@ class BatchMaker:
             torch.from_numpy(np.concatenate([s.confidence for s in objects])),
             torch.from_numpy(_one_width([s.appearance for s in objects])),
             torch.from_numpy(np.concatenate([_told(s, self._n_attributes) for s in objects])),
+            with_objects,
         )
 
 
@@ -200,12 +177,12 @@ def _unique(identities: np.ndarray, which: int) -> np.ndarray:
     return moved.astype(np.int64)
 
 
-def prefetch(maker: BatchMaker, first: int, last: int) -> Iterator[Batch]:
-    """Batches ``first`` to ``last`` (exclusive), made ahead by a thread that ends with it."""
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
+def prefetch(maker: BatchMaker, first: int, last: int) -> Iterator[tuple[Batch, ...]]:
+    """Steps ``first`` to ``last`` (exclusive), made ahead by a thread that ends with it."""
+    ready: queue.Queue[tuple[Batch, ...] | BaseException] = queue.Queue(_AHEAD)
     stop = threading.Event()
 
-    def put(item: Batch | BaseException) -> bool:
+    def put(item: tuple[Batch, ...] | BaseException) -> bool:
         while not stop.is_set():
             try:
                 ready.put(item, timeout=0.1)

@@ -100,9 +100,9 @@ def draw_mix(path: Path, maker: BatchMaker, mix: DataMix) -> None:
 def _tiles(maker: BatchMaker, mix: DataMix) -> Iterator[U8]:
     number = 0
     while True:
-        batch = maker.batch(number)
-        for place in range(len(batch.images)):
-            yield _tile(batch, place, maker, mix)
+        for batch in maker.batch(number):
+            for place in range(len(batch.images)):
+                yield _tile(batch, place, maker, mix)
         number += 1
 
 

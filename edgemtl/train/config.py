@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from edgemtl.data.base import Task
-from edgemtl.data.spec import SceneRule
 from edgemtl.errors import ConfigError
 from edgemtl.manifest import DataSource
 from edgemtl.nn.heads import STRIDES
 from edgemtl.nn.network import NetworkConfig
+from edgemtl.train.data_config import DataCheckConfig, SamplingConfig, Section, TeacherConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,11 +22,7 @@ else:
     import tomli as tomllib
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class AugmentConfig(_Section):
+class AugmentConfig(Section):
     """How far a training picture may differ from its file."""
 
     scale: tuple[float, float] = Field(default=(0.6, 1.5), description="of the letterboxed size")
@@ -66,37 +62,7 @@ class AugmentConfig(_Section):
         )
 
 
-class TeacherConfig(_Section):
-    """A network that annotates what people did not; its answers are kept after the first time."""
-
-    model: Path = Field(description="detect: a model file of edgemtl; embed: any .onnx of crops")
-    task: Literal["detect", "embed"] = Field(
-        default="detect", description="a detector, or a re-identification network"
-    )
-    sets: tuple[str, ...] = Field(default=(), description="data sets to look at; default: all")
-    rename: dict[str, str] = Field(
-        default_factory=dict, description="classes of the teacher that the mix calls otherwise"
-    )
-    min_score: float = Field(
-        default=0.2, gt=0, le=1, description="from here a detection is an object, as sure as that"
-    )
-    doubt: float = Field(
-        default=0.08, gt=0, le=1, description="from here it is a region that says nothing"
-    )
-    scene: SceneRule = Field(default="none", description="image class of unlabelled pictures")
-    scene_score: float = Field(default=0.5, ge=0, le=1, description="of the box that decides it")
-    classes: tuple[str, ...] = Field(
-        default=("person",), description="embed: objects that it can tell apart"
-    )
-    mean: tuple[float, float, float] = Field(
-        default=(123.675, 116.28, 103.53), description="embed: taken from RGB levels"
-    )
-    std: tuple[float, float, float] = Field(
-        default=(58.395, 57.12, 57.375), description="embed: RGB levels are divided by it then"
-    )
-
-
-class OptimiserConfig(_Section):
+class OptimiserConfig(Section):
     """AdamW with warm-up and a cosine to a hundredth of the rate."""
 
     rate: float = Field(default=1e-3, gt=0, description="the highest learning rate")
@@ -114,7 +80,7 @@ class OptimiserConfig(_Section):
     )
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """How the losses of the tasks become one step."""
 
     balance: Literal["fixed", "uncertainty", "upgrad", "aligned_mtl", "pcgrad", "mgda"] = Field(
@@ -134,7 +100,7 @@ class LossConfig(_Section):
     )
 
 
-class ValidateConfig(_Section):
+class ValidateConfig(Section):
     """When and on how much the model is judged; the best by the combined score is kept."""
 
     every: int = Field(default=5000, ge=1, description="pictures between two judgements")
@@ -147,26 +113,7 @@ class ValidateConfig(_Section):
     )
 
 
-class DataCheckConfig(_Section):
-    """What is looked for in the data before the first step."""
-
-    allow_overlap: bool = Field(
-        default=False, description="pictures in training and validation are no error"
-    )
-    min_boxes: int = Field(default=20, ge=0, description="of a class, or there is a warning")
-    near_bits: int = Field(
-        default=8, ge=0, le=16, description="of 64 in which the hashes of look-alikes may differ"
-    )
-    seconds: float = Field(
-        default=60.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="for looking at pictures, and again for counting annotations; where that is "
-        "too short, an even part of them is taken",
-    )
-
-
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """A whole run. Paths are relative to the file."""
 
     name: str = Field(description="of the model, in its file and in reports")
@@ -176,6 +123,12 @@ class TrainConfig(_Section):
     )
     size_hw: tuple[int, int] = Field(
         description="the network's input, height and width: multiples of 32"
+    )
+    sizes: dict[str, tuple[int, int]] = Field(
+        default={}, description="of data sets that have an input size of their own, by name"
+    )
+    multi_scale: tuple[float, float] = Field(
+        default=(1.0, 1.0), description="each step draws a factor of all sizes from this range"
     )
     images: int = Field(ge=1, description="pictures seen in all")
     batch: int = Field(default=8, ge=1, description="pictures of a step, over all processes")
@@ -201,6 +154,7 @@ class TrainConfig(_Section):
     optimiser: OptimiserConfig = OptimiserConfig()
     loss: LossConfig = LossConfig()
     data_checks: DataCheckConfig = DataCheckConfig()
+    sampling: SamplingConfig = SamplingConfig()
     validate_: ValidateConfig = Field(default=ValidateConfig(), alias="validate")
 
     @field_validator("size_hw")
@@ -208,6 +162,18 @@ class TrainConfig(_Section):
     def _multiples(cls, value: tuple[int, int]) -> tuple[int, int]:
         if any(side < STRIDES[-1] or side % STRIDES[-1] for side in value):
             raise ValueError(f"both sides must be multiples of {STRIDES[-1]}")
+        return value
+
+    @field_validator("sizes")
+    @classmethod
+    def _own_sizes(cls, value: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+        return {name: cls._multiples(size) for name, size in value.items()}
+
+    @field_validator("multi_scale")
+    @classmethod
+    def _range(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0.25 <= value[0] <= value[1] <= 4:
+            raise ValueError("expected [smallest, largest] factor, from 0.25 to 4")
         return value
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from edgemtl.data.base import DataSet
 from edgemtl.data.config import DataMix
 from edgemtl.evaluate import EvaluateOptions, SetScores, evaluate_model
 from edgemtl.manifest import Manifest
@@ -33,17 +35,22 @@ class Verdict:
 
 
 def judge(
-    network: MultiTaskNetwork, manifest: Manifest, mix: DataMix, limit: int | None
+    network: MultiTaskNetwork,
+    manifest: Manifest,
+    mix: DataMix,
+    limit: int | None,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> Verdict:
     """Evaluate ``network`` on every data set of ``mix`` (at most ``limit`` pictures of each).
 
-    A network of embeddings without detection is judged at the true boxes.
+    A set that ``sizes`` names is judged at that input size, the others at the manifest's. A network
+    of embeddings without detection is judged at the true boxes.
     """
     parts: dict[str, float] = {}
     alone = set(manifest.tasks) == {"embed"}
     if not alone:
-        session = TorchSession(network, manifest)
-        found = evaluate_model(session, mix, EvaluateOptions(limit=limit))
+        session, of_set = TorchSession(network, manifest), sessions(network, manifest, sizes or {})
+        found = evaluate_model(session, mix, EvaluateOptions(limit=limit), session_of=of_set)
         parts = {key: value for scores in found.sets for key, value in _parts(scores).items()}
     if "detect" not in manifest.tasks and network.embed is not None:
         for name, retrieval in true_box_retrieval(network, manifest, mix, limit).items():
@@ -53,6 +60,20 @@ def judge(
     total = sum(weight for weight, _ in weighted)
     score = sum(weight * value for weight, value in weighted) / total if total else 0.0
     return Verdict(score, parts)
+
+
+def sessions(
+    network: MultiTaskNetwork, manifest: Manifest, sizes: Mapping[str, tuple[int, int]]
+) -> Callable[[DataSet], TorchSession]:
+    """What runs ``network`` on a data set: at the set's size in ``sizes``, or the manifest's."""
+
+    def session_of(data: DataSet) -> TorchSession:
+        size_hw = sizes.get(data.name, manifest.input.size_hw)
+        # top_k stays: what a smaller input has not, the session does not give
+        at = manifest.input.model_copy(update={"size_hw": size_hw})
+        return TorchSession(network, manifest.model_copy(update={"input": at}))
+
+    return session_of
 
 
 def _parts(scores: SetScores) -> dict[str, float]:

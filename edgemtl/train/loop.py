@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from torch import nn
 from edgemtl.data.config import DataMix, load_data
 from edgemtl.nn.checkpoint import save_checkpoint
 from edgemtl.nn.network import MultiTaskNetwork, network_of
-from edgemtl.nn.session import TorchSession
 from edgemtl.progress import track
 from edgemtl.train.average import WeightAverage
 from edgemtl.train.balance import make_balance
@@ -33,9 +33,10 @@ from edgemtl.train.distributed import (
     share_statistics,
     spread,
 )
+from edgemtl.train.draw import check_sizes
 from edgemtl.train.interrupt import Interrupts
-from edgemtl.train.judge import judge
-from edgemtl.train.losses import compute_losses
+from edgemtl.train.judge import judge, sessions
+from edgemtl.train.losses import Parts, combine, measure
 from edgemtl.train.manifest import build_manifest
 from edgemtl.train.optimiser import make_optimiser, make_scaler, rate_at
 from edgemtl.train.runlog import RunLog
@@ -79,6 +80,7 @@ def run_training(
         same = config.model_dump_json(exclude={"data": True, "network": {"weights"}})
         check_alike("config", same)
         check_alike("data", [(data.name, len(data)) for data in mix.sets])
+        from_first(lambda: check_sizes(config, mix, check))
         from_first(lambda: refuse_bad_data(config, mix, check, out))
         run = _Run(config, mix, out)
         if resume:
@@ -137,8 +139,8 @@ class _Run:
                     return
                 self._train_mode()
                 self.log.run_clock()
-                for batch in shown:
-                    self._step(batch.to(self.device))
+                for step in shown:
+                    self._step([batch.to(self.device) for batch in step])
                     if self._judge_if_due(check) and self._stops():
                         break
             except KeyboardInterrupt:
@@ -176,13 +178,11 @@ class _Run:
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, batches: Sequence[Batch]) -> None:
         rate = self._set_rate()
         # dropout of step n depends on n alone, so that a resumed run goes on as if never stopped
         torch.manual_seed(self.config.seed + 1_000_003 * (self.step + 1))
-        with self._autocast():
-            outputs = self.network(batch.images)
-        losses = compute_losses(self.network, outputs, batch, self.config.loss)
+        losses = combine([self._measure(batch) for batch in batches])
         self.optimiser.zero_grad(set_to_none=True)
         self.balance.backward(losses, self.scaler.scale)
         self.scaler.unscale_(self.optimiser)
@@ -196,6 +196,11 @@ class _Run:
         self.scaler.update()
         values = {name: float(value.detach()) for name, value in losses.items()}
         self.log.note(self.step, rate, float(norm), values, self.balance.weights())
+
+    def _measure(self, batch: Batch) -> dict[str, Parts]:
+        with self._autocast():
+            outputs = self.network(batch.images, objects=batch.objects)
+        return measure(self.network, outputs, batch, self.config.loss)
 
     def _set_rate(self) -> float:
         factor = rate_at(self.step, self.steps, self.config.optimiser)
@@ -213,8 +218,8 @@ class _Run:
         assert check is not None
         try:
             with self.interrupts.raised():
-                limit = self.config.validate_.limit
-                verdict = judge(self.average.network, self.manifest, check, limit)
+                limit, sizes = self.config.validate_.limit, self.config.sizes
+                verdict = judge(self.average.network, self.manifest, check, limit, sizes)
         except KeyboardInterrupt:
             self.interrupts.asked = True  # the others must hear of it, too
             return
@@ -227,8 +232,8 @@ class _Run:
         self.log.add(self.step, {"score": verdict.score, "scores": verdict.parts})
         self.save()
         draw_curves(self.out / "curves.png", self.config.name, self.log.rows)
-        session = TorchSession(self.average.network, self.manifest)
-        draw_predictions(self.out / "predictions.png", lambda _: session, check.sets)
+        session_of = sessions(self.average.network, self.manifest, sizes)
+        draw_predictions(self.out / "predictions.png", session_of, check.sets)
 
     def save(self) -> None:
         if not is_first():

@@ -25,7 +25,7 @@ from edgemtl.metrics.boxes import as_boxes, iou
 from edgemtl.ops import decode, letterbox
 from edgemtl.records import F32, I32, U8, Detections
 from edgemtl.train.appearance import AppearanceTeacher
-from edgemtl.train.config import TeacherConfig
+from edgemtl.train.data_config import TeacherConfig
 
 _SAME_OBJECT_IOU = 0.7
 """A teacher's box that covers a labelled object so well is that object under another name."""

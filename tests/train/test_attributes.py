@@ -61,21 +61,21 @@ def test_a_view_keeps_the_attributes_of_the_boxes_that_stay() -> None:
 
 
 def test_a_batch_of_mixed_sets_knows_who_says_nothing() -> None:
-    batch = BatchMaker([ToldShapes(), Shapes()], config(2, group=2, batch=16)).batch(0)
+    batch = BatchMaker([ToldShapes(), Shapes()], config(2, group=2, batch=16)).batch(0)[0]
     assert batch.attributes.shape == (len(batch.labels), 2)
     assert batch.attributes.dtype == torch.int64
     told = batch.source[batch.frame] == 0
     assert 0 < told.sum() < len(told)
     torch.testing.assert_close(batch.attributes[told, 0], batch.labels[told])
     assert (batch.attributes[~told] == -1).all()
-    assert BatchMaker([Shapes()], config(2)).batch(0).attributes.shape[1] == 0
+    assert BatchMaker([Shapes()], config(2)).batch(0)[0].attributes.shape[1] == 0
 
 
 def case() -> tuple[MultiTaskNetwork, Step]:
     torch.manual_seed(0)
     shape = NetworkConfig.model_validate(SMALL)
     network = MultiTaskNetwork(shape, 2, 2, attributes={"size": 2, "colour": 3}).eval()
-    batch = BatchMaker([ToldShapes()], config(2)).batch(0)
+    batch = BatchMaker([ToldShapes()], config(2)).batch(0)[0]
     outputs = network(batch.images)
     return network, Step(outputs, batch, LossConfig(), assign_objects(outputs, batch))
 

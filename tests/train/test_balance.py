@@ -43,7 +43,7 @@ def case() -> tuple[MultiTaskNetwork, Losses]:
     """A small network in eval mode (batch norm stands still) and its losses on one batch."""
     torch.manual_seed(0)
     network = MultiTaskNetwork(NetworkConfig.model_validate(SMALL), 2, 2).eval()
-    batch = BatchMaker([Shapes(8)], config("fixed")).batch(0)
+    batch = BatchMaker([Shapes(8)], config("fixed")).batch(0)[0]
     return network, compute_losses(network, network(batch.images), batch, LossConfig())
 
 
@@ -117,7 +117,7 @@ def test_a_frozen_trunk_leaves_the_heads_to_train() -> None:
     network, _ = case()
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(not is_shared(name))
-    batch = BatchMaker([Shapes(8)], config("fixed")).batch(0)
+    batch = BatchMaker([Shapes(8)], config("fixed")).batch(0)[0]
     losses = compute_losses(network, network(batch.images), batch, LossConfig())
     make_balance(LossConfig(balance="upgrad"), network).backward(losses)
     assert network.detect.box[0].weight.grad is not None

@@ -25,13 +25,13 @@ def config(**changes: object) -> TrainConfig:
 def test_batch_n_depends_on_seed_and_n_alone() -> None:
     first, again = (BatchMaker([Shapes()], config()) for _ in range(2))
     first.batch(0)
-    torch.testing.assert_close(first.batch(5).images, again.batch(5).images)
-    other = BatchMaker([Shapes()], config(seed=1)).batch(5)
-    assert not torch.equal(other.images, again.batch(5).images)
+    torch.testing.assert_close(first.batch(5)[0].images, again.batch(5)[0].images)
+    other = BatchMaker([Shapes()], config(seed=1)).batch(5)[0]
+    assert not torch.equal(other.images, again.batch(5)[0].images)
 
 
 def test_contents() -> None:
-    batch = BatchMaker([Shapes(labelled=(True, False))], config(batch=6)).batch(0)
+    batch = BatchMaker([Shapes(labelled=(True, False))], config(batch=6)).batch(0)[0]
     assert batch.images.shape == (6, 3, 64, 96)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert -1 <= float(batch.images.min()) <= float(batch.images.max()) < 1
@@ -41,7 +41,7 @@ def test_contents() -> None:
 
 
 def test_identities_of_two_sets_never_meet() -> None:
-    batch = BatchMaker([Shapes(), Shapes()], config(batch=32)).batch(0)
+    batch = BatchMaker([Shapes(), Shapes()], config(batch=32)).batch(0)[0]
     assert len(set((batch.identities >> 32).tolist())) == 2
     assert (batch.identities >> 32).tolist() == batch.source[batch.frame].tolist()
 
@@ -62,7 +62,7 @@ def test_the_cache_reads_a_picture_once() -> None:
 def test_prefetch_gives_the_same_batches_and_ends_its_thread() -> None:
     maker = BatchMaker([Shapes()], config(batch=2))
     batches = prefetch(maker, 2, 40)
-    torch.testing.assert_close(next(batches).images, maker.batch(2).images)
+    torch.testing.assert_close(next(batches)[0].images, maker.batch(2)[0].images)
     batches.close()
     assert "edgemtl-batches" not in {t.name for t in threading.enumerate()}
 
@@ -86,3 +86,29 @@ def test_mosaics_end_before_the_run_does(monkeypatch: pytest.MonkeyPatch) -> Non
     for number in range(8):  # 64 pictures in batches of 8
         maker.batch(number)
     assert set(made) == {0, 1, 2, 3}
+
+
+def test_one_batch_for_each_input_size_and_every_picture_in_one() -> None:
+    faces = Shapes()
+    faces.name, faces.tasks, faces.sequences = "faces", frozenset(("classify",)), ()
+    wanted = config(batch=8, sizes={"faces": (32, 64)})
+    maker = BatchMaker([Shapes(), faces], wanted)
+    for number in range(6):
+        found = maker.batch(number)
+        assert sum(len(b.images) for b in found) == 8
+        assert len({tuple(b.images.shape[2:]) for b in found}) == len(found)
+        for batch in found:
+            small = tuple(batch.images.shape[2:]) == (32, 64)
+            assert (batch.source == int(small)).all()
+            assert bool(batch.detect.any()) is not small
+            assert bool((batch.frame < len(batch.images)).all())
+    again = BatchMaker([Shapes(), faces], wanted).batch(4)
+    for ours, theirs in zip(maker.batch(4), again, strict=True):
+        torch.testing.assert_close(ours.images, theirs.images)
+
+
+def test_all_sets_of_a_step_share_the_drawn_scale() -> None:
+    maker = BatchMaker([Shapes()], config(multi_scale=(0.5, 1.5), batch=2))
+    sizes = [tuple(maker.batch(n)[0].images.shape[2:]) for n in range(12)]
+    assert len(set(sizes)) > 2
+    assert sizes == [tuple(maker.batch(n)[0].images.shape[2:]) for n in range(12)]

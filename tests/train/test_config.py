@@ -34,6 +34,10 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         (GOOD + "[optimiser]\nlr = 1\n", r"unknown key 'optimiser\.lr'"),
         (GOOD + "[validate]\nevry = 1\n", r"unknown key 'validate\.evry'"),
         (GOOD.replace("96", "97"), "size_hw.*multiples of 32"),
+        (GOOD + "[sizes]\na = [64, 65]\n", "sizes.*multiples of 32"),
+        (GOOD + "multi_scale = [1.25, 0.75]\n", "multi_scale.*smallest, largest"),
+        (GOOD + "[sampling]\ndetect = 1.5\n", r"sampling\.detect"),
+        (GOOD + "[sampling]\ntrack = 0.5\n", r"unknown key .sampling\.track."),
         (GOOD.replace("images = 10", 'images = "ten"'), "images"),
         (GOOD.replace('name = "n"\n', ""), "name"),
         (GOOD + '[network]\nweights = "$NO_SUCH_THING/x"\n', "no variable"),
@@ -54,7 +58,7 @@ def test_the_shipped_configs_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEMTL_LITE0", "w.pth")
     monkeypatch.setenv("EDGEMTL_TEACHER", "t.onnx")
     folder = Path(__file__).parents[2] / "benchmarks" / "train"
-    for name in ("toy", "street"):
+    for name in ("toy", "street", "cifar"):
         config = load_train_config(folder / f"{name}.toml")
         assert config.name == name
         assert config.data.exists()

@@ -163,11 +163,37 @@ def test_shares_make_up_the_batch_of_one_process(mosaic: float) -> None:
     )
     data = Shapes()
     data.sequences = data.sequences if not mosaic else ()
-    whole = BatchMaker([data], config).batch(3)
-    shares = [BatchMaker([data], config, (k, 4)).batch(3) for k in range(4)]
+    whole = BatchMaker([data], config).batch(3)[0]
+    shares = [BatchMaker([data], config, (k, 4)).batch(3)[0] for k in range(4)]
     torch.testing.assert_close(torch.cat([s.images for s in shares]), whole.images)
     for name in ("labelled", "scenes", "boxes_net", "identities"):
         torch.testing.assert_close(torch.cat([getattr(s, name) for s in shares]),
                                    getattr(whole, name))  # fmt: skip
     frames = torch.cat([share.frame + 2 * k for k, share in enumerate(shares)])
     assert torch.equal(frames, whole.frame)
+
+
+def test_a_process_without_a_picture_of_a_size_gets_a_blank_one() -> None:
+    """Six pictures with boxes and two without at another size, for four processes."""
+    faces = Shapes()
+    faces.name, faces.tasks, faces.sequences = "faces", frozenset(("classify",)), ()
+    config = TrainConfig(
+        name="t", data=Path("d"), size_hw=(64, 96), images=64, sizes={"faces": (32, 64)},
+        sampling={"classify": 0.25}, group=2,
+    )  # fmt: skip
+    boxes = Shapes()
+    boxes.tasks = frozenset(("detect", "embed"))
+    whole = BatchMaker([boxes, faces], config).batch(3)
+    shares = [BatchMaker([boxes, faces], config, (k, 4)).batch(3) for k in range(4)]
+    assert [len(b.images) for b in whole] == [6, 2]
+    for size in (0, 1):
+        parts = [share[size] for share in shares]
+        real = [p for p in parts if bool(p.images.any())]
+        torch.testing.assert_close(torch.cat([p.images for p in real]), whole[size].images)
+        assert {p.objects for p in parts} == {whole[size].objects} == {size == 0}
+        for blank in [p for p in parts if not bool(p.images.any())]:
+            assert len(blank.images) == 1
+            assert len(blank.frame) == 0
+            assert not bool(blank.labelled.any() | blank.detect.any())
+            assert blank.scenes.tolist() == [-1]
+    assert sum(not bool(share[1].images.any()) for share in shares) == 2

@@ -18,10 +18,14 @@ from edgemtl.train.balance import make_balance  # noqa: E402
 from edgemtl.train.batches import Batch, BatchMaker  # noqa: E402
 from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
 from edgemtl.train.losses import (  # noqa: E402
+    Part,
     class_weight,
+    combine,
     compute_losses,
     contrastive,
     embed,
+    mean_of,
+    measure,
 )
 from edgemtl.train.losses.embed import likeness  # noqa: E402
 from edgemtl.train.losses.step import shaken  # noqa: E402
@@ -32,10 +36,19 @@ CONFIG = TrainConfig(name="t", data=Path("d"), size_hw=(64, 96), images=8, batch
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    return BatchMaker([Shapes()], CONFIG).batch(0)
+    return BatchMaker([Shapes()], CONFIG).batch(0)[0]
 
 
-OF_OBJECTS = ("frame", "boxes_net", "labels", "identities", "ignore", "confidence", "appearance")
+OF_OBJECTS = (
+    "frame",
+    "boxes_net",
+    "labels",
+    "identities",
+    "ignore",
+    "confidence",
+    "appearance",
+    "attributes",
+)
 """Fields of a batch with one entry for each object."""
 
 
@@ -121,6 +134,55 @@ def test_a_picture_without_objects(network: MultiTaskNetwork, batch: Batch) -> N
     assert torch.isfinite(found["detect"])
 
 
+def test_two_batches_of_a_step_count_as_one(network: MultiTaskNetwork) -> None:
+    """Pictures 0 and 1 in one batch, 2 and 3 in another: the losses of all four, and gradients.
+
+    Two sets of identities, one in each half: what is compared lies in one batch.
+    """
+    whole = BatchMaker([Shapes(), Shapes()], CONFIG.model_copy(update={"group": 2})).batch(0)[0]
+    assert whole.source.tolist() == [0, 0, 1, 1]
+    halves = [take(whole, first, first + 2) for first in (0, 2)]
+    found, grads = [], []
+    for batches in ([whole], halves):
+        network.zero_grad()
+        parts = [measure(network, network(b.images), b, LossConfig()) for b in batches]
+        found.append(combine(parts))
+        torch.stack(list(found[-1].values())).sum().backward()
+        grads.append([p.grad for p in network.parameters() if p.grad is not None])
+    assert set(found[0]) == {"detect", "classify", "embed"}
+    torch.testing.assert_close(found[0], found[1])
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-3, atol=1e-5)
+
+
+def take(batch: Batch, first: int, last: int) -> Batch:
+    """Pictures ``first`` to ``last`` of a batch, with their objects."""
+    own = (batch.frame >= first) & (batch.frame < last)
+    fields = {
+        name: getattr(batch, name)[own if name in OF_OBJECTS else slice(first, last)]
+        for name in batch.__slots__
+        if name != "objects"
+    }
+    return Batch(**{**fields, "frame": fields["frame"] - first})
+
+
+def test_means_over_a_step() -> None:
+    """By hand: 2 * (1 + 5) / (3 + 1) + 4 / 1, the weight of the second mean being at least 1."""
+    tensors = [torch.tensor(v) for v in (1.0, 3.0, 5.0, 1.0, 4.0, 0.0)]
+    one = {"a": (Part(tensors[0], tensors[1], 2.0), Part(tensors[4], tensors[5]))}
+    two = {"a": (Part(tensors[2], tensors[3], 2.0), Part(tensors[5], tensors[5]))}
+    assert float(combine([one, two])["a"]) == 7.0
+    assert combine([]) == {}
+    three = {"b": (mean_of(torch.tensor([1.0, 2.0])),)}
+    assert float(combine([one, three, two])["b"]) == 1.5
+
+
+def test_pictures_without_objects_need_no_neck(network: MultiTaskNetwork, batch: Batch) -> None:
+    outputs = network(batch.images, objects=False)
+    assert outputs.features is None
+    assert set(outputs.raw) == {"classify"}
+    assert set(measure(network, outputs, batch, LossConfig())) == {"classify"}
+
+
 def test_contrastive_against_the_formula() -> None:
     """Three objects, two of one identity, by hand."""
     vectors = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [1, 0.2], [0, 1]]), dim=1)
@@ -128,7 +190,8 @@ def test_contrastive_against_the_formula() -> None:
     found = contrastive(vectors, identities, owner, 0.5)
     s = (vectors @ vectors.T / 0.5).exp()
     by_hand = -(torch.log(s[0, 1] / (s[0, 1] + s[0, 2])) + torch.log(s[1, 0] / (s[1, 0] + s[1, 2])))
-    torch.testing.assert_close(found, by_hand / 2)
+    torch.testing.assert_close(found.total, by_hand)
+    assert int(found.weight) == 2
 
 
 def test_contrastive_without_a_pair() -> None:
@@ -164,7 +227,8 @@ def test_likeness_is_zero_for_the_teacher_itself_and_known_otherwise() -> None:
         wanted.append(sum(t * (t / o).log() for t, o in zip(theirs, ours, strict=True)))
     found = likeness(vectors, seen, owner, 0.2)
     assert found is not None
-    torch.testing.assert_close(found, torch.stack(wanted).mean())
+    torch.testing.assert_close(found.total, torch.stack(wanted).sum())
+    assert int(found.weight) == 6
     assert likeness(vectors[:2], seen[:2], owner[:2], 0.2) is None
     empty = likeness(vectors[:0], seen[:0], owner[:0], 0.2)
     assert empty is None

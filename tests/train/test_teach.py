@@ -119,7 +119,7 @@ def test_unlabelled_pictures(tmp_path: Path) -> None:
 def test_what_a_teacher_added_arrives_in_the_batch(tmp_path: Path) -> None:
     taught = TaughtSet(bare(tmp_path), Detector(said((0.6, 0, (4, 4, 30, 30)))), None)
     config = TrainConfig(name="t", data=Path("d"), size_hw=(64, 96), images=8, batch=4)
-    batch = BatchMaker([taught, Shapes()], config).batch(0)
+    batch = BatchMaker([taught, Shapes()], config).batch(0)[0]
     assert batch.detect.all()
     mine = batch.source[batch.frame] == 0
     own = batch.confidence[mine & ~batch.ignore]

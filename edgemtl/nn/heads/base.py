@@ -75,6 +75,8 @@ class Head(nn.Module):
     uses_maps: ClassVar[bool] = True
     uses_points: ClassVar[bool] = False
     loss_weight: ClassVar[float] = 1.0
+    of_objects: ClassVar[bool] = True
+    """Whether it says something of objects; otherwise of the whole picture."""
 
     @classmethod
     def make(cls, plan: HeadPlan) -> Head | None:

@@ -14,6 +14,7 @@ class ImageHead(Head):
 
     name = "classify"
     uses_maps = False
+    of_objects = False
 
     def __init__(self, channels: int, hidden: int, n_classes: int) -> None:
         super().__init__()

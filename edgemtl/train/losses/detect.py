@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -9,24 +11,24 @@ from torch.nn import functional
 from edgemtl.nn.heads import DetectionHead
 from edgemtl.train.assign import Assignment, box_iou_aligned, inside
 from edgemtl.train.batches import Batch
-from edgemtl.train.distributed import total, whole
+from edgemtl.train.losses.part import Part
 from edgemtl.train.losses.step import Assigned, Step
 
 
-def detection_loss(head: DetectionHead, step: Step) -> Tensor | None:
-    """Both assignments; None if no picture of the batch is annotated for detection."""
-    found, dense = step.assigned, step.outputs.dense
-    assert found is not None
-    assert dense.logits_many is not None
-    if not bool(total(step.batch.detect.sum()) > 0):
+def detection_loss(head: DetectionHead, step: Step) -> tuple[Part, ...] | None:
+    """Both assignments: of each, the classes and the boxes."""
+    if step.assigned is None:
         return None
+    found, dense = step.assigned, step.outputs.dense
+    assert dense.logits_many is not None
     weight = class_weight(step.batch, found.points)
     sure = step.batch.confidence[found.usable]
     one, many = (
         _detection(logits.float(), found, positive.surely(sure), weight, step.config.box)
         for logits, positive in ((dense.logits_one, found.one), (dense.logits_many, found.many))
     )
-    return whole(one + many)
+    labelled = bool(step.batch.detect.any())
+    return tuple(replace(part, labelled=labelled) for part in (*one, *many))
 
 
 def class_weight(batch: Batch, points: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ def class_weight(batch: Batch, points: Tensor) -> Tensor:
 
 def _detection(
     logits: Tensor, found: Assigned, positive: Assignment, weight: Tensor, box_weight: float
-) -> Tensor:
+) -> tuple[Part, Part]:
     """Class part: cross entropy with the quality as target (TOOD); box part: GIoU by quality.
 
     No focal weight: it would spare the half-sure duplicates that one-to-one has to silence, and
@@ -58,12 +60,11 @@ def _detection(
     weight = weight.clone()
     weight[positive.image, labels[positive.object], positive.point] = 1.0
     cross = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    loss: Tensor = (cross * weight).sum() / total(target.sum()).clamp(min=1.0)
+    predicted = found.boxes[positive.image, positive.point]
+    _, giou = box_iou_aligned(predicted, truth[positive.object])
     # early qualities are near 0 and would starve the box branch
     by = positive.quality.clamp(min=0.1)
-    weights = total(by.sum())
-    if bool(weights > 0):
-        predicted = found.boxes[positive.image, positive.point]
-        _, giou = box_iou_aligned(predicted, truth[positive.object])
-        loss = loss + box_weight * ((1 - giou) * by).sum() / weights.clamp(min=1.0)
-    return loss
+    return (
+        Part((cross * weight).sum(), target.sum()),
+        Part(((1 - giou) * by).sum(), by.sum(), box_weight),
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from edgemtl.nn.heads import EmbeddingHead, GridEmbeddingHead
-from edgemtl.train.distributed import gather_rows, rank, whole, widest
+from edgemtl.train.distributed import gather_rows, rank, widest
+from edgemtl.train.losses.part import Part, counted_once, mean_of
 from edgemtl.train.losses.step import Step, rank_within
 
 _TEACHER_SHARPNESS = 0.5  # a teacher is followed in what it ranks first
@@ -17,9 +20,10 @@ AnyEmbeddingHead = EmbeddingHead | GridEmbeddingHead
 """What gives embeddings, from points or from boxes."""
 
 
-def embedding_loss(head: AnyEmbeddingHead, step: Step) -> Tensor | None:
+def embedding_loss(head: AnyEmbeddingHead, step: Step) -> tuple[Part, Part] | None:
     """Contrastive over objects with known identity; a teacher's likeness over those it has seen."""
-    assert step.assigned is not None
+    if step.assigned is None:
+        return None
     identities = step.batch.identities[step.assigned.usable]
     looks = step.batch.appearance[step.assigned.usable]
     # a share that no teacher has seen does not know how much teachers say
@@ -33,12 +37,10 @@ def embedding_loss(head: AnyEmbeddingHead, step: Step) -> Tensor | None:
     owner = gather_rows(owner + (rank() << 32))
     named, shown = found >= 0, ~seen.isnan().any(1) & (seen.shape[1] > 0)
     temperature = step.config.temperature
-    value = contrastive(vectors[named], found[named], owner[named], temperature)
-    alike = likeness(vectors[shown], seen[shown], owner[shown], temperature)
-    if alike is not None:
-        alike = step.config.distil * alike
-        value = alike if value is None else value + alike
-    return None if value is None else whole(value, shared=True)
+    nothing = Part(0.0 * vectors.sum(), vectors.new_zeros(()), labelled=False)
+    pairs = contrastive(vectors[named], found[named], owner[named], temperature) or nothing
+    alike = likeness(vectors[shown], seen[shown], owner[shown], temperature) or nothing
+    return counted_once(pairs), counted_once(replace(alike, factor=step.config.distil))
 
 
 def object_vectors(head: AnyEmbeddingHead, step: Step, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,7 +60,7 @@ def object_vectors(head: AnyEmbeddingHead, step: Step, known: Tensor) -> tuple[T
 
 def contrastive(
     vectors: Tensor, identities: Tensor, owner: Tensor, temperature: float
-) -> Tensor | None:
+) -> Part | None:
     """Supervised contrastive loss (arXiv 2004.11362, eq. 2); None without any pair.
 
     Positives: the same identity at another object (another frame).
@@ -79,11 +81,10 @@ def contrastive(
     valid = count > 0
     if not bool(valid.any()):
         return None
-    mean: Tensor = -(log_share.sum(1)[valid] / count[valid]).mean()
-    return mean
+    return mean_of(-(log_share.sum(1)[valid] / count[valid]))
 
 
-def likeness(vectors: Tensor, seen: Tensor, owner: Tensor, temperature: float) -> Tensor | None:
+def likeness(vectors: Tensor, seen: Tensor, owner: Tensor, temperature: float) -> Part | None:
     """How far the student's ranking of other objects is from the teacher's; None if too few.
 
     vectors f32 [P, D] and the teacher's seen f32 [P, E], both of unit length, owner i64 [P]. Each
@@ -99,5 +100,4 @@ def likeness(vectors: Tensor, seen: Tensor, owner: Tensor, temperature: float) -
     ours = (vectors @ vectors.T / temperature).masked_fill(~other, -_FAR).log_softmax(1)
     theirs = (seen @ seen.T / sharp).masked_fill(~other, -_FAR).log_softmax(1)
     divergence = (theirs.exp() * (theirs - ours)).sum(1)
-    mean: Tensor = divergence[valid].mean()
-    return mean
+    return mean_of(divergence[valid])

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from torch import Tensor
 from torch.nn import functional
 
 from edgemtl.nn.heads import ImageHead
-from edgemtl.train.distributed import total, whole
+from edgemtl.train.losses.part import Part, mean_of
 from edgemtl.train.losses.step import Step
 
 
-def image_loss(head: ImageHead, step: Step) -> Tensor | None:
+def image_loss(head: ImageHead, step: Step) -> tuple[Part] | None:
     """Cross entropy over the pictures whose class is known."""
     logits, scenes = step.outputs.image_logits, step.batch.scenes
     known = scenes >= 0
-    count = total(known.sum())
-    if logits is None or not bool(count > 0):
+    if logits is None:
         return None
-    smoothing = step.config.label_smoothing
+    smoothing, chosen = step.config.label_smoothing, logits[known].float()
     cross = functional.cross_entropy(
-        logits[known].float(), scenes[known], label_smoothing=smoothing, reduction="sum"
+        chosen, scenes[known], label_smoothing=smoothing, reduction="none"
     )
-    return whole(cross / count)
+    return (mean_of(cross),)

@@ -45,7 +45,7 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a loss may look at; ``assigned`` is None where no head looks at points."""
+    """What a loss may look at; ``assigned`` is None where no head looked at points."""
 
     outputs: TrainingOutputs
     batch: Batch
