@@ -81,7 +81,7 @@ def step_times(work: Path, rounds: int) -> dict[str, float]:
     maker = BatchMaker(mix.sets, runs[KINDS[0]][0])
     taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for number in range(rounds + 2):
-        batch = maker.batch(number)
+        (batch,) = maker.batch(number)  # one input size
         for kind, (wanted, network, balance, optimiser) in runs.items():
             started = time.process_time()
             losses = compute_losses(network, network(batch.images), batch, wanted.loss)

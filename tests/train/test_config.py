@@ -58,7 +58,7 @@ def test_the_shipped_configs_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEMTL_LITE0", "w.pth")
     monkeypatch.setenv("EDGEMTL_TEACHER", "t.onnx")
     folder = Path(__file__).parents[2] / "benchmarks" / "train"
-    for name in ("toy", "street", "cifar"):
+    for name in ("toy", "street", "cifar", "cifar_joint"):
         config = load_train_config(folder / f"{name}.toml")
         assert config.name == name
         assert config.data.exists()

@@ -46,7 +46,7 @@ def _shapes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _signal_in_step(monkeypatch: pytest.MonkeyPatch, wanted: int, times: int = 1) -> None:
     """Ctrl-C between the forward and the backward pass of the ``wanted``-th step."""
-    real, calls = loop.compute_losses, iter(range(1, 1000))
+    real, calls = loop.combine, iter(range(1, 1000))
 
     def compute(*arguments: object) -> object:
         if next(calls) == wanted:
@@ -54,7 +54,7 @@ def _signal_in_step(monkeypatch: pytest.MonkeyPatch, wanted: int, times: int = 1
                 signal.raise_signal(signal.SIGINT)
         return real(*arguments)
 
-    monkeypatch.setattr(loop, "compute_losses", compute)
+    monkeypatch.setattr(loop, "combine", compute)
 
 
 def _differing(a: Path, b: Path) -> list[str]:

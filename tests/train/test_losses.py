@@ -26,6 +26,7 @@ from edgemtl.train.losses import (  # noqa: E402
     embed,
     mean_of,
     measure,
+    part,
 )
 from edgemtl.train.losses.embed import likeness  # noqa: E402
 from edgemtl.train.losses.step import shaken  # noqa: E402
@@ -152,6 +153,32 @@ def test_two_batches_of_a_step_count_as_one(network: MultiTaskNetwork) -> None:
     assert set(found[0]) == {"detect", "classify", "embed"}
     torch.testing.assert_close(found[0], found[1])
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-3, atol=1e-5)
+
+
+def test_the_shares_of_two_processes_add_up(
+    network: MultiTaskNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each divides by what is counted over both; one of them has nothing that labels a scene."""
+    whole = BatchMaker([Shapes(), Shapes()], CONFIG.model_copy(update={"group": 2})).batch(0)[0]
+    whole.scenes[:2] = -1
+    halves = [take(whole, first, first + 2) for first in (0, 2)]
+    network.zero_grad()
+    expected = losses(network, whole)
+    torch.stack(list(expected.values())).sum().backward()
+    wanted = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    counted: list[torch.Tensor] = []
+    monkeypatch.setattr(part, "total", lambda t: counted.append(t) or t)
+    for half in halves:
+        losses(network, half)
+    monkeypatch.setattr(part, "total", lambda t: sum(counted))
+    network.zero_grad()
+    found = [losses(network, half) for half in halves]
+    assert [set(f) for f in found] == [set(expected)] * 2
+    for name, value in expected.items():
+        torch.testing.assert_close(found[0][name] + found[1][name], value)
+    torch.stack([v for f in found for v in f.values()]).sum().backward()
+    grads = [p.grad for p in network.parameters() if p.grad is not None]
+    torch.testing.assert_close(grads, wanted, rtol=1e-3, atol=1e-5)
 
 
 def take(batch: Batch, first: int, last: int) -> Batch:

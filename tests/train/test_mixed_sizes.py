@@ -93,7 +93,7 @@ def test_without_boxes_it_trains_exports_and_evaluates(
     assert manifest.tasks == ("classify",)
     assert network.neck is None
     report = export_checkpoint(best, tmp_path / "m.onnx", size_hw=(64, 64))
-    assert report.image_prob < 1e-3
+    assert report.largest.image_prob < 1e-3
     session = open_session(tmp_path / "m.onnx", backend="onnxruntime", threads=1)
     try:
         found = evaluate_model(session, mix)
