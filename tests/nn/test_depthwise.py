@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from torch import Tensor
-from torch.nn import functional
 
-from edgemtl.nn.depthwise import DepthwiseConv2d
+torch = pytest.importorskip("torch")
+
+from torch import Tensor  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from edgemtl.nn.depthwise import DepthwiseConv2d  # noqa: E402
 
 CHANNELS = 6
 
