@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgemtl.console import listing, table
 from edgemtl.errors import OutputError
-from edgemtl.files import atomic_path, write_text
+from edgemtl.files import atomic_path, make_folder, write_text
 from edgemtl.models import resolve_model
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def run_demo(folder: Path, say: Say, options: DemoOptions = DemoOptions()) -> De
     from edgemtl.demo_score import score
 
     started = time.monotonic()
-    _make_folder(folder)
+    make_folder(folder)
     model = resolve_model(options.model)
     say(f"1/4 rendering {options.clips} scenes that no training saw, cut into one video")
     world = SyntheticWorld(CLIP_SEED, options.clips, options.frames_per_clip, SIZE_HW, FPS)
@@ -160,15 +160,6 @@ def render_clip(world: DataSet, path: Path, fps: float) -> None:
         for index in track(range(len(world)), "rendering"):
             writer.write(world.image(index))
         writer.release()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder '{folder}': {error.strerror}", "choose another with --out"
-        ) from error
 
 
 def _calibrate(model: Path, out: Path, options: DemoOptions) -> Path:

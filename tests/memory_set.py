@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgemtl.data.base import UNKNOWN, DataSet, SequenceInfo, Truth
+from edgemtl.data.base import UNKNOWN, DataSet, SequenceInfo, Task, Truth
 from edgemtl.records import U8
 
 
@@ -41,11 +41,11 @@ class MemorySet(DataSet):
         classes: tuple[str, ...] = ("a", "b"),
         image_classes: tuple[str, ...] = (),
         labelled: tuple[bool, ...] | None = None,
-        tasks: Sequence[str] = ("detect",),
+        tasks: Sequence[Task] = ("detect",),
     ) -> None:
         self.name, self.classes, self.image_classes = name, classes, image_classes
         self.labelled = np.array(labelled or (True,) * len(classes))
-        self.tasks = frozenset(tasks)  # type: ignore[arg-type]
+        self.tasks = frozenset(tasks)
         self.sequences = (SequenceInfo(name, 0, len(pictures), 10.0),) if video else ()
         self.weight = 1.0
         self._pictures = list(pictures)

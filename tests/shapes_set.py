@@ -9,6 +9,16 @@ import numpy as np
 from edgemtl.data.base import UNKNOWN, DataSet, SequenceInfo, Truth
 from edgemtl.records import U8
 
+STILL = {
+    "scale": (0.9, 1.1), "shift": 0.05, "flip": 0.0, "gain": 0.0, "bias": 0.0, "saturation": 0.0,
+}  # fmt: skip
+"""Augmentation that leaves little to chance, for runs of a few steps."""
+SMALL = {
+    "backbone_width": 0.35, "neck_width": 24, "embedding_dim": 8, "embedding_hidden": 16,
+    "image_hidden": 32,
+}  # fmt: skip
+"""A network that learns the shapes in seconds."""
+
 
 class Shapes(DataSet):
     """Squares of class 0 and 1; identity = colour; scene = light or dark ground."""

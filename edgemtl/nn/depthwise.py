@@ -1,9 +1,9 @@
 """A depthwise convolution whose gradients are as fast on a CPU as the rest of it.
 
 PyTorch's CPU kernels compute the weight gradient of a depthwise 3x3 convolution quickly, and fall
-back to a plain loop for larger kernels and for strides: there it costs 8 times (float32) to 60
-times (bfloat16) as much as the forward pass. The gradient of a tap depends on that tap alone, so
-a 5x5 kernel's is that of four 3x3 kernels, each at a corner.
+back to a plain loop for larger kernels and for strides: there it costs many times as much as the
+forward pass. The gradient of a tap depends on that tap alone, so a 5x5 kernel's is that of four 3x3
+kernels, each at a corner.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,10 +33,10 @@ def mix(*sets: MemorySet) -> DataMix:
     return DataMix(sets[0].classes, sets[0].image_classes, sets)
 
 
-def labelled(name: str, seeds: Sequence[int], **settings: object) -> MemorySet:
+def labelled(name: str, seeds: Sequence[int], **settings: Any) -> MemorySet:
     """Pictures of 60 x 80, each with a box of both classes."""
     both = truth(((0, 0, 30, 30), 0), ((40, 10, 60, 50), 1))
-    return MemorySet(name, [scenery(k) for k in seeds], [both] * len(seeds), **settings)  # type: ignore[arg-type]
+    return MemorySet(name, [scenery(k) for k in seeds], [both] * len(seeds), **settings)
 
 
 def found(
@@ -183,10 +184,10 @@ def test_image_classes_and_tasks_that_one_side_lacks() -> None:
     boxes = ((0, 0, 30, 30), 0), ((0, 0, 30, 30), 1)
     settings = {"image_classes": names, "tasks": ("detect", "classify", "embed")}
     days = [truth(*boxes, scene=0, ids=[1, 2])] * 2
-    t = MemorySet("t", [scenery(1), scenery(2)], days, **settings)  # type: ignore[arg-type]
+    t = MemorySet("t", [scenery(1), scenery(2)], days, **settings)
     nights = [truth(*boxes, scene=1)]
     settings["tasks"] = ("detect", "classify")
-    v = MemorySet("v", [scenery(3)], nights, **settings)  # type: ignore[arg-type]
+    v = MemorySet("v", [scenery(3)], nights, **settings)
     assert found([t], [v]) == [
         "warning: train: no picture of the image class 'night', which validation has 1 of",
         "warning: train: no picture of the image class 'fog'",
@@ -199,7 +200,7 @@ def test_what_is_not_trained_is_not_missed() -> None:
     names = ("day", "night")
     boxes = ((0, 0, 30, 30), 0), ((0, 0, 30, 30), 1)
     settings = {"image_classes": names, "tasks": ("detect", "classify", "embed")}
-    t = MemorySet("t", [scenery(1)], [truth(*boxes, scene=0, ids=[1, 2])], **settings)  # type: ignore[arg-type]
+    t = MemorySet("t", [scenery(1)], [truth(*boxes, scene=0, ids=[1, 2])], **settings)
     v = MemorySet("v", [scenery(3)], [truth(scene=0)], image_classes=names, tasks=("classify",))
     only = [
         "warning: train: no picture of the image class 'night'",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from torch import Tensor  # noqa: E402
-from torch.nn import functional  # noqa: E402
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-from edgemtl.nn.depthwise import DepthwiseConv2d  # noqa: E402
+from edgemtl.nn.depthwise import DepthwiseConv2d
 
 CHANNELS = 6
 

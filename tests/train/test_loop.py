@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from shapes_set import Shapes  # noqa: E402
+from shapes_set import SMALL, STILL, Shapes  # noqa: E402
 
 from edgemtl.data.config import DataMix  # noqa: E402
 from edgemtl.errors import ConfigError, DataError, OutputError  # noqa: E402
@@ -22,14 +22,6 @@ from edgemtl.train.loop import run_training  # noqa: E402
 from edgemtl.train.manifest import build_manifest  # noqa: E402
 from edgemtl.train.optimiser import rate_at  # noqa: E402
 from edgemtl.train.runlog import read_rows  # noqa: E402
-
-STILL = {
-    "scale": (0.9, 1.1), "shift": 0.05, "flip": 0.0, "gain": 0.0, "bias": 0.0, "saturation": 0.0,
-}  # fmt: skip
-SMALL = {
-    "backbone_width": 0.35, "neck_width": 24, "embedding_dim": 8, "embedding_hidden": 16,
-    "image_hidden": 32,
-}  # fmt: skip
 
 
 def config(steps: int, **changes: object) -> TrainConfig:

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from shapes_set import Shapes  # noqa: E402
+from shapes_set import SMALL, STILL, Shapes  # noqa: E402
 
 from edgemtl.data.config import DataMix  # noqa: E402
 from edgemtl.engine import open_session  # noqa: E402
@@ -21,14 +21,6 @@ from edgemtl.train import loop  # noqa: E402
 from edgemtl.train.config import TrainConfig  # noqa: E402
 from edgemtl.train.judge import judge, sessions  # noqa: E402
 from edgemtl.train.loop import run_training  # noqa: E402
-
-STILL = {
-    "scale": (0.9, 1.1), "shift": 0.05, "flip": 0.0, "gain": 0.0, "bias": 0.0, "saturation": 0.0,
-}  # fmt: skip
-SMALL = {
-    "backbone_width": 0.35, "neck_width": 24, "embedding_dim": 8, "embedding_hidden": 16,
-    "image_hidden": 32,
-}  # fmt: skip
 
 
 def config(steps: int, **changes: object) -> TrainConfig:
