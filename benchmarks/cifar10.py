@@ -7,7 +7,9 @@
 Trains with train/cifar.toml and train/cifar_joint.toml, in a process of its own each, whose
 processor time counts; exports the networks and scores the files with ONNX Runtime on val.zip, each
 data set at the input size that it was trained at. ``--run`` takes the folder of a run that was
-trained already; its times are those that cost.json notes there. Exits with 1 if a target is missed.
+trained already; its times are those that cost.json notes there. What is scored are the weights at
+the end of a run, so that nothing is chosen on the pictures that judge. Exits with 1 if a target is
+missed.
 """
 
 from __future__ import annotations
@@ -85,18 +87,16 @@ def score(kind: str, folder: Path, data_root: Path, limit: int | None = None) ->
         for data in mix.sets:
             size_hw = config.sizes.get(data.name, config.size_hw)
             file = Path(scratch) / f"{data.name}.onnx"
-            export_checkpoint(folder / "best.safetensors", file, size_hw=size_hw)
+            export_checkpoint(folder / "last.safetensors", file, size_hw=size_hw)
             with closing(open_session(file, backend="onnxruntime", threads=1)) as session:
                 options = EvaluateOptions(limit=limit, sets=(data.name,))
                 found = evaluate_model(session, mix, options).to_dict()["sets"][data.name]
             sets[data.name] = {"size_hw": list(size_hw), **found}
-    seen = judgements(folder)
     return {
         "sets": sets,
         "pictures_seen": config.images,
         "shares": config.sampling.wanted(),
-        "judgements": seen,
-        "best_is_last": bool(seen) and max(seen, key=lambda j: j["score"]) == seen[-1],
+        "judgements": judgements(folder),
         "cost": cost_of(folder),
     }
 

@@ -53,7 +53,7 @@ def test_a_run_is_scored_through_its_exported_file(study, tmp_path: Path) -> Non
     torch.manual_seed(0)
     manifest = Manifest(name="c", input=InputSpec(size_hw=(64, 64)), image_classes=NAMES)
     network = network_of(SMALL, manifest).eval()
-    save_checkpoint(tmp_path / "best.safetensors", network, manifest)
+    save_checkpoint(tmp_path / "last.safetensors", network, manifest)
     rows = [{"step": 1, "score": 0.4}, {"step": 1, "loss": {}}, {"step": 2, "score": 0.3}]
     (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
     study.note_cost(tmp_path, 10.0, 20.0)
@@ -61,7 +61,6 @@ def test_a_run_is_scored_through_its_exported_file(study, tmp_path: Path) -> Non
     found = study.score("alone", tmp_path, tmp_path)
     assert found["cost"] == {"cpu_s": 11.5, "wall_s": 22.0}
     assert found["judgements"] == [{"step": 1, "score": 0.4}, {"step": 2, "score": 0.3}]
-    assert not found["best_is_last"]
     cifar = found["sets"]["cifar"]
     assert cifar["size_hw"] == [128, 128]
     assert np.array_equal(np.sum(cifar["classification"]["confusion"], 1), [2] * 10)
