@@ -28,6 +28,7 @@ SCALE_MEMORY_S = 10.0
 SCALE_PRIOR = 0.7
 SCALE_PRIOR_COUNT = 2
 SCALE_LEAST = 0.35
+CLASSES = 512  # EM_TRACKER_CLASSES of edgemtl.h
 MIN_COMMON = 6
 COMMON_SIGMAS = 2.7
 SD_OF_MAD = 1.4826
@@ -73,6 +74,33 @@ class Settings:
         raise AttributeError(name)
 
 
+class Scales:
+    """What this detector gives a clear object of a label: the mean of late, weighted by the cube.
+
+    The weak detections get no weight; a prior stands in at first; labels beyond are one class."""
+
+    def __init__(self) -> None:
+        self.sums: dict[int | None, Array] = {}
+
+    def _class(self, label: int) -> int | None:
+        return label if label in range(CLASSES) else None
+
+    def learn(self, scores: Array, labels: Array, dt: float) -> None:
+        for sums in self.sums.values():
+            sums *= math.exp(-dt / SCALE_MEMORY_S)
+        classes = np.array([self._class(int(label)) for label in labels], object)
+        for known in set(classes):
+            s = scores[classes == known].astype(np.float64)
+            s = s[(s > 0) & (s <= 1e6)]
+            sums = self.sums.setdefault(known, np.zeros(2))
+            sums += (s**4).sum(), (s**3).sum()
+
+    def __getitem__(self, label: int) -> float:
+        total, weight = self.sums.get(self._class(label), (0.0, 0.0))
+        prior = SCALE_PRIOR_COUNT * SCALE_PRIOR**3
+        return max((total + prior * SCALE_PRIOR) / (weight + prior), SCALE_LEAST)
+
+
 @dataclass
 class Track:
     """One object. ``evidence`` and ``weight`` are float32, as thresholds decide on them."""
@@ -85,7 +113,7 @@ class Track:
     """The centre measured last, moved with the camera since."""
     seen_ns: int = 0
     evidence: float = 0.0
-    """Sum of the scores, each a share of the scale of its time."""
+    """Sum of the scores, each a share of the scale of its label, at its time."""
     hits: int = 0
     score: float = 0.0
     det: int = -1
@@ -124,7 +152,7 @@ class Track:
 
     def witness(self, i: int, now: int, costs: Costs) -> None:
         """What a detection tells beyond its place."""
-        share = np.float32(costs.d.scores[i] / np.float32(costs.scale))
+        share = np.float32(costs.d.scores[i] / np.float32(costs.scale(i)))
         if costs.looks is not None and np.isfinite(costs.looks[i]).all():
             look = costs.d.embeddings[i].astype(np.float64)
             if self.look is not None:
@@ -142,8 +170,8 @@ class Track:
 class Costs:
     """The detections of a frame, and what it costs to give them to a track."""
 
-    def __init__(self, c: Settings, d: Detections, scale: float, embeddings: bool) -> None:
-        self.c, self.d, self.scale = c, d, scale
+    def __init__(self, c: Settings, d: Detections, scales: Scales, embeddings: bool) -> None:
+        self.c, self.d, self.scales = c, d, scales
         with np.errstate(invalid="ignore"):
             x1, y1, x2, y2 = d.boxes_src.astype(np.float64).T
             self.measured = np.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], 1)
@@ -156,10 +184,14 @@ class Costs:
         length = np.linalg.norm(looks, axis=1, keepdims=True)
         return np.divide(looks, length, out=np.full_like(looks, np.nan), where=length > 0.5)
 
+    def scale(self, i: int) -> float:
+        """What a clear object of a detection's class is given."""
+        return self.scales[int(self.d.labels[i])]
+
     def trust(self, i: int) -> float:
         """Of the noise of a measurement, how much it has: low scores come with loose boxes."""
         zero, least, most = TRUST
-        return min(max(zero - float(self.d.scores[i]) / self.scale, least), most)
+        return min(max(zero - float(self.d.scores[i]) / self.scale(i), least), most)
 
     def unlikeness(self, track: Track, columns: list[int]) -> Array:
         """1 - cosine; NaN where either is unknown."""

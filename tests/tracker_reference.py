@@ -20,14 +20,11 @@ from tracker_pieces import (
     MAX_PAIRS,
     MIN_COMMON,
     NEVER,
-    SCALE_LEAST,
-    SCALE_MEMORY_S,
-    SCALE_PRIOR,
-    SCALE_PRIOR_COUNT,
     SD_OF_MAD,
     SURE,
     WEAK_S,
     Costs,
+    Scales,
     Settings,
     Track,
     odds,
@@ -51,7 +48,8 @@ class ReferenceTracker:
         self.capped = 0
         """Pairs that MAX_PAIRS left out so far."""
         self.last_ns: int | None = None
-        self.score_sum = self.score_weight = self.camera_speed = 0.0
+        self.camera_speed = 0.0
+        self.scales = Scales()
 
     def step(
         self, d: Detections, now: int, size_hw: tuple[int, int], camera: Array | None = None
@@ -63,11 +61,11 @@ class ReferenceTracker:
         longest = max(self.c.lost_s, self.c.tentative_s)
         self.tracks = [t for t in self.tracks if self._unseen(t) <= longest]
         usable = self._usable(d)
-        scale = self._learn_scale(d.scores[usable], dt)
-        self.costs = Costs(self.c, d, scale, self.embeddings)
+        self.scales.learn(d.scores[usable], d.labels[usable], dt)
+        self.costs = Costs(self.c, d, self.scales, self.embeddings)
         for track in self.tracks:
             self._predict(track, dt, camera)
-        strong = [i for i in usable if d.scores[i] >= self.c.strong_score * scale]
+        strong = [i for i in usable if d.scores[i] >= self.c.strong_score * self.costs.scale(i)]
         weak = [i for i in usable if i not in set(strong)]
         used = self._associate_strong(strong)
         if camera is not None:
@@ -102,20 +100,6 @@ class ReferenceTracker:
             and box[3] > box[1]
             and score >= self.c.min_score
         ]
-
-    def _learn_scale(self, scores: Array, dt: float) -> float:
-        """What this detector gives a clear object: the mean score of late, weighted by its cube.
-
-        The cube leaves the many weak detections without weight. A prior stands in at the start.
-        """
-        s = scores.astype(np.float64)
-        s = s[(s > 0) & (s <= 1e6)]
-        keep = math.exp(-dt / SCALE_MEMORY_S)
-        self.score_sum = self.score_sum * keep + float((s**4).sum())
-        self.score_weight = self.score_weight * keep + float((s**3).sum())
-        prior = SCALE_PRIOR_COUNT * SCALE_PRIOR**3
-        scale = (self.score_sum + prior * SCALE_PRIOR) / (self.score_weight + prior)
-        return max(scale, SCALE_LEAST)
 
     def _predict(self, track: Track, dt: float, camera: Array | None) -> None:
         """Fade the speed of the unseen, move with the camera, then with the own, fading speed."""
@@ -237,7 +221,7 @@ class ReferenceTracker:
     def _give_birth(self, free: list[int]) -> None:
         """Every clear detection left over starts a track; without room, the strongest do."""
         scores = self.costs.d.scores
-        births = [i for i in free if scores[i] >= self.c.birth_score * self.costs.scale]
+        births = [i for i in free if scores[i] >= self.c.birth_score * self.costs.scale(i)]
         room = self.capacity - len(self.tracks)
         strongest = sorted(births, key=lambda i: (-scores[i], i))[:room]
         self.refused += len(births) - len(strongest)
@@ -248,8 +232,9 @@ class ReferenceTracker:
 
     def _report(self, track: Track) -> list[Row]:
         """Known, credible, and seen in this frame or a moment ago well inside the picture."""
-        mean = float(track.evidence) / track.hits * self.costs.scale
-        credible = odds(min(mean, 0.995)) * self.c.show_odds >= odds(min(self.costs.scale, SURE))
+        scale = self.scales[track.label]
+        mean = float(track.evidence) / track.hits * scale
+        credible = odds(min(mean, 0.995)) * self.c.show_odds >= odds(min(scale, SURE))
         if not track.id or not credible:
             return []
         box, limits = track.filter.box(), np.array([self.size_hw[1], self.size_hw[0]] * 2)

@@ -293,15 +293,22 @@ int32_t em_keep_best(const float *scores, int32_t n, int32_t room, uint8_t *keep
 
 /* ---- tracker.c -------------------------------------------------------------------------- */
 
-/* Scores count as shares of the stream's score scale: the mean of its scores, each weighted by its
- * own cube, over about ten seconds; so one set of numbers serves detectors of any confidence. */
+/* Scores count as shares of their class's score scale in this stream: the mean of the scores of that
+ * class, each weighted by its own cube, over about ten seconds, from 0.7 where nothing is known yet
+ * and never below 0.35. So one set of numbers serves detectors of any confidence, and classes that a
+ * detector is less sure of leave the others alone.
+ * The labels 0 to EM_TRACKER_CLASSES - 1 have a scale each; all others, whatever they are, share one.
+ * A detection is a share of the scale of its own label. Shares of several labels add up in a track;
+ * whether it is shown is then asked of the scale of the label that it has. */
+#define EM_TRACKER_CLASSES 512
+
 typedef struct {
     float min_score;      /* detections below are ignored; not a share */
     float strong_score;   /* from here: first association; below: the second */
     float birth_score;    /* from here an unmatched detection starts a track */
     float confirm_score;  /* sum of scores that confirms a track */
     float show_odds;      /* a track is reported while the odds of its mean score, p / (1 - p), are at
-                             least those of the scale divided by this */
+                             least those of its label's scale divided by this */
     float lost_s;         /* life of a confirmed track without detections; no gap in time outlives it */
     float tentative_s;    /* the same before its confirmation */
     float coast_s;        /* how long a track without detections is still shown */
@@ -331,14 +338,15 @@ typedef struct {
 
 typedef struct em_tracker em_tracker;
 
-/* The bytes of a tracker that holds at most capacity tracks; dim 0 = no embeddings. */
+/* The bytes of a tracker that holds at most capacity tracks; dim 0 = no embeddings. About 8 KB of
+ * them are the score scales. */
 size_t em_tracker_size(int32_t capacity, int32_t dim);
 
 /* Make a tracker in caller's memory of that size, aligned to 16 bytes. */
 em_tracker *em_tracker_init(void *memory, const em_tracker_config *config, int32_t capacity,
                             int32_t dim);
 
-/* Forget all tracks; ids start again from 1. */
+/* Forget all tracks and score scales; ids start again from 1. */
 void em_tracker_reset(em_tracker *tracker);
 
 /* Births refused since the start because the tracker was full. */

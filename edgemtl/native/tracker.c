@@ -13,9 +13,11 @@
 
 static size_t align16(size_t bytes) { return (bytes + 15u) & ~(size_t)15u; }
 
+#define SCORES_SIZE align16((EM_TRACKER_CLASSES + 1) * sizeof(score_mean))
+
 size_t em_tracker_size(int32_t capacity, int32_t dim)
 {
-    return align16(sizeof(em_tracker)) + align16((size_t)capacity * sizeof(track)) +
+    return align16(sizeof(em_tracker)) + SCORES_SIZE + align16((size_t)capacity * sizeof(track)) +
            align16((size_t)capacity * (size_t)dim * sizeof(float));
 }
 
@@ -31,6 +33,8 @@ em_tracker *em_tracker_init(void *memory, const em_tracker_config *config, int32
                                  .acceleration = config->acceleration_noise,
                                  .initial_speed = config->initial_speed,
                                  .shape = config->shape_noise};
+    t->scores = (score_mean *)(void *)base;
+    base += SCORES_SIZE;
     t->tracks = (track *)(void *)base;
     t->embeddings = (float *)(void *)(base + align16((size_t)capacity * sizeof(track)));
     em_tracker_reset(t);
@@ -43,7 +47,11 @@ void em_tracker_reset(em_tracker *t)
     t->next_id = 1;
     t->started = 0;
     t->refused = 0;
-    t->score_sum = t->score_weight = t->camera_speed = 0.0;
+    t->camera_speed = 0.0;
+    t->n_scores = 0;
+    for (int32_t k = 0; k <= EM_TRACKER_CLASSES; ++k) {
+        t->scores[k] = (score_mean){0.0, 0.0};
+    }
 }
 
 int64_t em_tracker_refused(const em_tracker *t) { return t->refused; }
@@ -119,9 +127,9 @@ static void take_usable(const em_tracker *t, const em_rows *d, work *w)
 
 static void pick_strong(const em_tracker *t, const em_rows *d, work *w)
 {
-    double strong = t->config.strong_score * t->scale;
     for (int32_t i = 0; i < d->n; ++i) {
-        if (w->kind[i] == WEAK && d->scores[i] >= strong) {
+        if (w->kind[i] == WEAK &&
+            d->scores[i] >= t->config.strong_score * em_score_scale(t, d->labels[i])) {
             w->kind[i] = STRONG;
         }
     }
@@ -155,7 +163,9 @@ static void witness(em_tracker *t, int32_t k, const em_rows *d, int32_t i, const
 {
     track *tr = &t->tracks[k];
     em_learn_appearance(t, k, d, i);
-    tr->evidence = fminf(tr->evidence + d->scores[i] / (float)t->scale, MAX_PIXELS);
+    /* A share: alike for all classes, whichever of them the votes will settle on. */
+    float share = d->scores[i] / (float)em_score_scale(t, d->labels[i]);
+    tr->evidence = fminf(tr->evidence + share, MAX_PIXELS);
     if (++tr->hits >= MOST_HITS) { /* the mean of the scores stays */
         tr->hits /= 2;
         tr->evidence /= 2.0f;
@@ -172,7 +182,7 @@ static void update(em_tracker *t, int32_t k, const em_rows *d, const work *w, in
 {
     track *tr = &t->tracks[k];
     int32_t i = tr->det_index;
-    em_kalman_update(&tr->filter, w->measured[i], &t->noise, em_trust(t, d->scores[i]));
+    em_kalman_update(&tr->filter, w->measured[i], &t->noise, em_trust(t, d, i));
     vote(tr, d->labels[i], d->scores[i]);
     witness(t, k, d, i, w->measured[i], now);
 }
@@ -224,7 +234,7 @@ static void give_birth(em_tracker *t, const em_rows *d, work *w, int64_t now)
     uint8_t *born = w->kind;
     for (int32_t i = 0; i < d->n; ++i) {
         born[i] = (w->kind[i] == STRONG || w->kind[i] == WEAK) && d->scores[i] >= 0.0f &&
-                  d->scores[i] >= t->config.birth_score * t->scale;
+                  d->scores[i] >= t->config.birth_score * em_score_scale(t, d->labels[i]);
     }
     t->refused += em_keep_best(d->scores, d->n, t->capacity - t->n_tracks, born);
     for (int32_t i = 0; i < d->n; ++i) {
@@ -232,7 +242,7 @@ static void give_birth(em_tracker *t, const em_rows *d, work *w, int64_t now)
             int32_t k = t->n_tracks++;
             track *tr = &t->tracks[k];
             *tr = (track){.state = TENTATIVE, .label = d->labels[i], .label_weight = d->scores[i]};
-            em_kalman_start(&tr->filter, w->measured[i], &t->noise, em_trust(t, d->scores[i]));
+            em_kalman_start(&tr->filter, w->measured[i], &t->noise, em_trust(t, d, i));
             witness(t, k, d, i, w->measured[i], now);
         }
     }
@@ -243,8 +253,8 @@ static double odds(double p) { return p / (1.0 - p); }
 /* A track of nothing but doubtful detections is followed, not shown. */
 static int is_credible(const em_tracker *t, const track *tr)
 {
-    double mean = (double)tr->evidence / tr->hits * t->scale;
-    return odds(fmin(mean, 0.995)) * t->config.show_odds >= odds(fmin(t->scale, SURE));
+    double scale = em_score_scale(t, tr->label), mean = (double)tr->evidence / tr->hits * scale;
+    return odds(fmin(mean, 0.995)) * t->config.show_odds >= odds(fmin(scale, SURE));
 }
 
 /* Unseen, it may be behind something for a moment; at the border it has left. */

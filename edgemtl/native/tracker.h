@@ -18,23 +18,28 @@ typedef struct {
     double size, doubt;      /* of this frame's prediction: root of the area; sd of the centre, px */
     double spread;           /* log-volume of its uncertainty, in sizes */
     int64_t id, seen_ns;
-    float evidence;          /* sum of the scores of these hits, each a share of the score scale */
+    float evidence;          /* sum of the scores of these hits, each a share of its label's scale */
     float score, label_weight;
     int32_t hits;            /* detections so far; of very many, the later half */
     int32_t label, det_index;
     uint8_t state, has_embedding;
 } track;
 
+/* What the scores of one class, or of all classes without a place of their own, add up to. */
+typedef struct {
+    double sum, weight;
+} score_mean;
+
 struct em_tracker {
     em_tracker_config config;
     em_kalman_noise noise;
     track *tracks;     /* [capacity], the live ones first, in order of birth */
     float *embeddings; /* [capacity][dim] */
+    score_mean *scores; /* [EM_TRACKER_CLASSES + 1]: of the classes without one, then of label 0 ... */
     int64_t next_id, last_ns, refused;
-    double scale;                 /* what this detector gives a clear object */
-    double score_sum, score_weight;
     double camera_speed;          /* common motion of late, sizes / s */
     int32_t capacity, dim, n_tracks;
+    int32_t n_scores;             /* entries of `scores` from the first that may not be zero */
     uint8_t started;
 };
 
@@ -79,12 +84,13 @@ double em_median(double *values, int32_t n); /* n >= 1; reorders */
 
 /* tracker_motion.c */
 void em_track_scores(em_tracker *t, const em_rows *d, const work *w, double dt);
+double em_score_scale(const em_tracker *t, int32_t label); /* what a clear object of it is given */
 void em_track_predict(em_tracker *t, const em_frame_info *frame, double dt);
 void em_track_common_motion(em_tracker *t, work *w, double dt);
 void em_track_told_motion(em_tracker *t, work *w, const em_frame_info *frame, double dt);
 
 /* tracker_cost.c */
-double em_trust(const em_tracker *t, float score);
+double em_trust(const em_tracker *t, const em_rows *d, int32_t i);
 double em_strong_reach(const em_tracker *t, const track *tr); /* px between the centres */
 double em_strong_cost(const em_tracker *t, const track *tr, const double m[4], int32_t label);
 double em_weak_cost(const em_tracker *t, const track *tr, const double m[4], int32_t label);

@@ -13,9 +13,9 @@
 #define EMBEDDING_KEEP 0.9f  /* share of the old appearance in each update */
 
 /* Low scores come with loose boxes. */
-double em_trust(const em_tracker *t, float score)
+double em_trust(const em_tracker *t, const em_rows *d, int32_t i)
 {
-    return fmin(fmax(1.5 - score / t->scale, 0.45), 1.7);
+    return fmin(fmax(1.5 - d->scores[i] / em_score_scale(t, d->labels[i]), 0.45), 1.7);
 }
 
 static double overlap(const em_kalman *f, const double m[4])
@@ -125,7 +125,7 @@ void em_learn_appearance(em_tracker *t, int32_t k, const em_rows *d, int32_t i)
     float *mine = t->embeddings + (size_t)k * (size_t)t->dim;
     const float *seen = d->embeddings + (size_t)i * (size_t)t->dim;
     /* A doubtful detection, often half hidden, teaches less. */
-    float share = fminf(d->scores[i] / (float)t->scale, 1.0f);
+    float share = fminf(d->scores[i] / (float)em_score_scale(t, d->labels[i]), 1.0f);
     float keep = tr->has_embedding ? 1.0f - (1.0f - EMBEDDING_KEEP) * share : 0.0f;
     float norm = 0.0f, known = 0.0f;
     for (int32_t j = 0; j < t->dim; ++j) {

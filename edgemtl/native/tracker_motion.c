@@ -1,35 +1,54 @@
-/* What moves tracks between detections: time, the camera; and the scale of the scores. */
+/* What moves tracks between detections: time, the camera; and the scales of the scores. */
 #include "tracker.h"
 
 #include <math.h>
 
-#define SCALE_MEMORY_S 10.0  /* the score scale forgets with this time constant */
+#define SCALE_MEMORY_S 10.0  /* a score scale forgets with this time constant */
 #define SCALE_PRIOR 0.7      /* before anything was seen it is this, ... */
 #define SCALE_PRIOR_COUNT 2  /* ... with the weight of so many detections of that score */
 #define SCALE_LEAST 0.35     /* a picture of nothing but noise does not make noise count */
+#define SCALE_NOTHING 1e-30  /* a weight below adds no bit to that of the prior */
 #define MIN_COMMON 6         /* matched tracks before a common shift is believed, ... */
 #define COMMON_SIGMAS 2.7    /* ... and how many sd / sqrt(n) it must be away from none */
 #define SD_OF_MAD 1.4826     /* sd of a normal variable over its median absolute deviation */
 #define CAMERA_MEMORY_S 1.0
 
-/* The mean of the scores, each weighted by its own cube: near the clear objects' scores whatever
- * the number of weak detections. */
+static int32_t score_entry(int32_t label)
+{
+    return label >= 0 && label < EM_TRACKER_CLASSES ? label + 1 : 0;
+}
+
+/* The mean of a class's scores, each weighted by its own cube: near the clear objects' scores
+ * whatever the number of weak detections. */
+double em_score_scale(const em_tracker *t, int32_t label)
+{
+    const score_mean *mean = &t->scores[score_entry(label)];
+    double cube = SCALE_PRIOR * SCALE_PRIOR * SCALE_PRIOR;
+    double scale = (mean->sum + SCALE_PRIOR_COUNT * cube * SCALE_PRIOR) /
+                   (mean->weight + SCALE_PRIOR_COUNT * cube);
+    return scale > SCALE_LEAST ? scale : SCALE_LEAST;
+}
+
 void em_track_scores(em_tracker *t, const em_rows *d, const work *w, double dt)
 {
     double keep = em_exp_minus(dt / SCALE_MEMORY_S);
-    t->score_sum *= keep;
-    t->score_weight *= keep;
+    for (int32_t k = 0; k < t->n_scores; ++k) {
+        score_mean *mean = &t->scores[k];
+        mean->sum *= keep;
+        mean->weight *= keep;
+        if (mean->weight < SCALE_NOTHING) { /* denormal numbers are slow */
+            *mean = (score_mean){0.0, 0.0};
+        }
+    }
     for (int32_t i = 0; i < d->n; ++i) {
         double s = d->scores[i];
         if (w->kind[i] != IGNORED && s > 0.0 && s <= 1e6) {
-            t->score_weight += s * s * s;
-            t->score_sum += s * s * s * s;
+            int32_t k = score_entry(d->labels[i]);
+            t->scores[k].weight += s * s * s;
+            t->scores[k].sum += s * s * s * s;
+            t->n_scores = k >= t->n_scores ? k + 1 : t->n_scores;
         }
     }
-    double cube = SCALE_PRIOR * SCALE_PRIOR * SCALE_PRIOR;
-    double scale = (t->score_sum + SCALE_PRIOR_COUNT * cube * SCALE_PRIOR) /
-                   (t->score_weight + SCALE_PRIOR_COUNT * cube);
-    t->scale = scale > SCALE_LEAST ? scale : SCALE_LEAST;
 }
 
 /* Move a track with the picture: p' = A p + b. Covariances grow with the scale alone, as the axes

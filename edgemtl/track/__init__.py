@@ -20,10 +20,12 @@ __all__ = ["ByteTrackConfig", "ByteTracker", "Tracker", "TrackerConfig"]
 class TrackerConfig:
     """Times in seconds, lengths in object sizes (root of the area): no frame rate, no resolution.
 
-    Scores are shares of the stream's own scale, which the tracker learns: about what its detector
-    gives a clear object. So the same numbers serve a detector whose clear objects score 0.99 and
-    one whose clear objects score 0.6. The two associations follow ByteTrack (arXiv 2110.06864), the
-    appearance term BoT-SORT (arXiv 2206.14651), the direction term OC-SORT (arXiv 2203.14360).
+    Scores are shares of the scale of their class in this stream, which the tracker learns: about
+    what its detector gives a clear object of that class. So the same numbers serve a detector whose
+    clear objects score 0.99 and one whose clear objects score 0.6, or both at once in two classes
+    (labels outside 0 to 511 share one scale). The two associations follow ByteTrack (arXiv
+    2110.06864), the appearance term BoT-SORT (arXiv 2206.14651), the direction term OC-SORT (arXiv
+    2203.14360).
     """
 
     min_score: float = 0.1
@@ -36,7 +38,7 @@ class TrackerConfig:
     """The sum of scores that makes a track known: two clear detections, or three."""
     show_odds: float = 3.6
     """A track is reported while the odds p / (1 - p) of its mean score are at most so many times
-    below those of the scale."""
+    below those of the scale of its class."""
     lost_s: float = 2.7
     """How long an unseen track keeps its identity."""
     tentative_s: float = 0.17

@@ -24,6 +24,7 @@ class Manner:
     """Share of detections with a clear score; the others have any."""
     confidence: float = 0.9
     """Of the clear ones."""
+    by_class: tuple[float, ...] = (1.0, 1.0, 1.0)  # what the scores of a class are times
     missed: float = 0.15
     false: float = 1.0
     """False alarms of a frame."""
@@ -80,6 +81,7 @@ class Scene:
         scores = scores.astype(np.float32)
         labels = np.concatenate([self.labels[seen], r.integers(0, 3, false)])
         labels = np.where(r.random(len(labels)) < 0.1, r.integers(0, 3, len(labels)), labels)
+        scores *= np.array(m.by_class, np.float32)[labels]
         looks = np.concatenate([self.looks[seen], r.standard_normal((false, DIM))])
         looks += r.standard_normal(looks.shape) * m.look_noise
         looks /= np.linalg.norm(looks, axis=1, keepdims=True)
@@ -167,6 +169,12 @@ def test_detectors_of_any_confidence(confidence: float) -> None:
     _compare(Scene(4, 9, Manner(confidence=confidence)), config, 80, False)
 
 
+@both_looks
+def test_classes_of_unlike_confidence(look: bool) -> None:
+    twin = _compare(Scene(5, 9, Manner(by_class=(1.05, 0.5, 0.75))), TrackerConfig(), 120, look)
+    assert twin.scales[0] > 0.9 > 0.7 > twin.scales[2] > 0.6 > 0.5 > twin.scales[1]
+
+
 def test_a_detector_that_changes() -> None:
     """Within a stream, from confident to timid: the scale follows."""
     scene = Scene(8, 9)
@@ -178,8 +186,8 @@ def test_a_detector_that_changes() -> None:
         found = scene.detections()
         got, want = (t.step(found, i * 200_000_000, SIZE) for t in (ours, twin))
         assert got.track_ids.tolist() == [row[0] for row in want]
-        assert i != 49 or twin.costs.scale > 0.9
-    assert 0.4 < twin.costs.scale < 0.5
+        assert i != 49 or min(twin.scales[k] for k in range(3)) > 0.9
+    assert all(0.4 < twin.scales[k] < 0.5 for k in range(3))
 
 
 @both_looks
