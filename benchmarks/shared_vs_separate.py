@@ -56,6 +56,7 @@ SYNTHETIC: study.Json = {
                 "saturation": 0.15},
     "optimiser": {"rate": 2e-3, "backbone_rate": 1.0, "weight_decay": 0.01},
     "loss": {"embed": 0.2}, "validate": {"every": 4000, "limit": 600},
+    "data_checks": {"seconds": 2.0},  # a rendered world has no mistakes, and times are compared
 }  # fmt: skip
 REAL: study.Json = {
     "name": "study", "data": study.HERE / "data" / "study_real.toml", "size_hw": [320, 416],
