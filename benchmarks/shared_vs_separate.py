@@ -54,7 +54,7 @@ SYNTHETIC: study.Json = {
     "network": {"backbone": "mobilenet_v2", "backbone_width": 0.5, "neck_width": 48},
     "augment": {"scale": [0.8, 1.25], "mosaic": 0.0, "gain": 0.15, "bias": 10.0,
                 "saturation": 0.15},
-    "optimiser": {"rate": 2e-3, "backbone_rate": 1.0, "weight_decay": 0.01},
+    "optimiser": {"rate": 2e-3, "backbone_rate": 1.0, "weight_decay": 0.01, "amp": "bf16"},
     "loss": {"embed": 0.2}, "validate": {"every": 4000, "limit": 600},
     "data_checks": {"seconds": 2.0},  # a rendered world has no mistakes, and times are compared
 }  # fmt: skip
@@ -63,9 +63,10 @@ REAL: study.Json = {
     "images": 8000, "batch": 8, "group": 4, "group_span_s": 60.0, "seed": 1,
     "network": {"backbone": "efficientnet_lite0", "weights": "$EDGEMTL_LITE0",
                 "fold_batch_norm": True, "frozen_stages": 3, "neck_width": 96,
-                "embedding_grid": [6, 3], "embedding_hidden": 256},
+                "embedding_grid": [5, 3], "embedding_hidden": 128},
     "augment": {"scale": [0.6, 1.6], "mosaic": 0.35, "mosaic_until": 0.6, "identity_colour": 0.4},
-    "optimiser": {"rate": 1e-3, "backbone_rate": 0.25}, "validate": {"every": 2000},
+    "optimiser": {"rate": 1e-3, "backbone_rate": 0.25, "amp": "bf16"},
+    "validate": {"every": 2000}, "data_checks": {"seconds": 2.0},
 }  # fmt: skip
 QUICK: study.Json = {"images": 64, "size_hw": [64, 96], "validate": {"every": 32, "limit": 60}}
 
