@@ -17,6 +17,8 @@ FEATURE_KINDS = frozenset(
     {"Conv", "Clip", "Relu", "Add", "MaxPool", "AveragePool", "Resize", "Concat"}
 )
 _KEEPS_VALUES = frozenset({"MaxPool", "Resize"})
+_SAMPLERS = frozenset({"GridSample"})
+"""They read a few places of a whole map, which is a feature for all that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ def plan_quantisation(
     for node in chosen:
         wanted.update(dict.fromkeys(index.activations(node)))
         readers = index.consumers.get(node.output[0], [])
-        if node.op_type == "Conv" and not any(r.output[0] in outputs for r in readers):
+        stays = any(r.output[0] in outputs or r.op_type in _SAMPLERS for r in readers)
+        if node.op_type == "Conv" and not stays:
             predictors.add(node.output[0])
         else:
             wanted[node.output[0]] = None
