@@ -77,6 +77,7 @@ def options_of(config: TrainConfig) -> CheckOptions:
     own = config.data_checks
     return CheckOptions(
         size_hw=config.size_hw,
+        sizes=config.sizes,
         zoom=config.augment.scale[1],
         tasks=config.tasks,
         min_boxes=own.min_boxes,

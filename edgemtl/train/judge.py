@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from edgemtl.data.base import DataSet
 from edgemtl.data.config import DataMix
@@ -12,7 +13,7 @@ from edgemtl.evaluate import EvaluateOptions, SetScores, evaluate_model
 from edgemtl.manifest import Manifest
 from edgemtl.nn.network import MultiTaskNetwork
 from edgemtl.nn.session import TorchSession
-from edgemtl.train.lookup import true_box_retrieval
+from edgemtl.train.lookup import at_size, true_box_retrieval
 
 _PARTS = (
     ("detection", "map50"),
@@ -39,7 +40,7 @@ def judge(
     manifest: Manifest,
     mix: DataMix,
     limit: int | None,
-    sizes: Mapping[str, tuple[int, int]] | None = None,
+    sizes: Mapping[str, tuple[int, int]] = MappingProxyType({}),
 ) -> Verdict:
     """Evaluate ``network`` on every data set of ``mix`` (at most ``limit`` pictures of each).
 
@@ -49,11 +50,11 @@ def judge(
     parts: dict[str, float] = {}
     alone = set(manifest.tasks) == {"embed"}
     if not alone:
-        session, of_set = TorchSession(network, manifest), sessions(network, manifest, sizes or {})
+        session, of_set = TorchSession(network, manifest), sessions(network, manifest, sizes)
         found = evaluate_model(session, mix, EvaluateOptions(limit=limit), session_of=of_set)
         parts = {key: value for scores in found.sets for key, value in _parts(scores).items()}
     if "detect" not in manifest.tasks and network.embed is not None:
-        for name, retrieval in true_box_retrieval(network, manifest, mix, limit).items():
+        for name, retrieval in true_box_retrieval(network, manifest, mix, limit, sizes).items():
             parts.update(_parts(SetScores(name, 0, retrieval=retrieval)))
     counted = {"rank1": 1.0} if alone else _SCORED
     weighted = [(counted.get(key.rpartition(".")[2], 0.0), value) for key, value in parts.items()]
@@ -68,10 +69,7 @@ def sessions(
     """What runs ``network`` on a data set: at the set's size in ``sizes``, or the manifest's."""
 
     def session_of(data: DataSet) -> TorchSession:
-        size_hw = sizes.get(data.name, manifest.input.size_hw)
-        # top_k stays: what a smaller input has not, the session does not give
-        at = manifest.input.model_copy(update={"size_hw": size_hw})
-        return TorchSession(network, manifest.model_copy(update={"input": at}))
+        return TorchSession(network, at_size(manifest, data, sizes))
 
     return session_of
 

@@ -7,6 +7,8 @@ places inside boxes takes the boxes themselves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
@@ -32,18 +34,34 @@ def points_of(boxes_net: F32, size_hw: tuple[int, int]) -> I64:
     return found
 
 
+def at_size(manifest: Manifest, data: DataSet, sizes: Mapping[str, tuple[int, int]]) -> Manifest:
+    """The manifest with the input size that ``sizes`` has for ``data``, or as it is."""
+    size_hw = sizes.get(data.name, manifest.input.size_hw)
+    # top_k stays: what a smaller input has not, the session does not give
+    return manifest.model_copy(
+        update={"input": manifest.input.model_copy(update={"size_hw": size_hw})}
+    )
+
+
 def true_box_retrieval(
-    network: MultiTaskNetwork, manifest: Manifest, mix: DataMix, limit: int | None
+    network: MultiTaskNetwork,
+    manifest: Manifest,
+    mix: DataMix,
+    limit: int | None,
+    sizes: Mapping[str, tuple[int, int]],
 ) -> dict[str, RetrievalScores]:
-    """Retrieval by data set, of the embeddings at all true boxes that have an identity."""
+    """Retrieval by data set, of the embeddings at all true boxes that have an identity.
+
+    A set that ``sizes`` names is looked at in that input size, the others in the manifest's.
+    """
     network.eval()
     gap = EvaluateOptions().frame_gap
     found = {}
     for data in mix.sets:
         if "embed" in data.tasks and len(data):
-            task = RetrievalTask(gap)
+            task, manifest_here = RetrievalTask(gap), at_size(manifest, data, sizes)
             for index in range(min(len(data), limit or len(data))):
-                _add(task, network, manifest, data, index)
+                _add(task, network, manifest_here, data, index)
             if (scores := task.scores()) is not None:
                 found[data.name] = scores
     return found

@@ -45,8 +45,14 @@ def mix(*sets: MemorySet) -> DataMix:
 def test_the_options_are_those_of_the_config() -> None:
     own = {"allow_overlap": True, "min_boxes": 3, "near_bits": 2, "seconds": 7}
     options = options_of(
-        config(augment={"scale": (0.5, 1.7)}, data_checks=own, tasks=("classify",))
+        config(
+            augment={"scale": (0.5, 1.7)},
+            data_checks=own,
+            tasks=("classify",),
+            sizes={"small": (32, 32)},
+        )
     )
+    assert options.sizes == {"small": (32, 32)}
     assert options.tasks == ("classify",)
     assert (options.size_hw, options.zoom) == ((64, 96), 1.7)
     assert (options.allow_overlap, options.min_boxes) == (True, 3)

@@ -85,9 +85,14 @@ def test_only_these_heads_exist_and_are_trained(
 def test_embeddings_alone_learn_to_tell_objects_apart(tmp_path: Path, shapes: DataMix) -> None:
     best = loop.run_training(config(25, ["embed"]), out=tmp_path / "run")
     network, manifest = load_network(best)
-    found = true_box_retrieval(network, manifest, shapes, None)["shapes"]
+    found = true_box_retrieval(network, manifest, shapes, None, {})["shapes"]
     assert found.queries > 0
     assert found.rank1 > 0.95
+    small = (32, 64)
+    seen: list[tuple[int, ...]] = []
+    network.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2:]))
+    true_box_retrieval(network, manifest, shapes, 2, {"shapes": small})
+    assert set(seen) == {small}
     # the graph says the same at the point that is looked up
     network.config = network.config.model_copy(update={"top_k": 10**6})
     path = export_network(network, manifest, tmp_path / "every.onnx").path
