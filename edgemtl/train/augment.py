@@ -144,7 +144,22 @@ def augment(
     warp(image, matrix, pixels)
     frame = (0.0, 0.0, float(net_hw[1]), float(net_hw[0]))
     seen = clip_truth(truth, warp_boxes(truth.boxes_src, matrix), frame, config.min_visible)
-    return replace(seen, pixels=colour(pixels, config, rng))
+    pixels = colour(pixels, config, rng)
+    if config.erase and not len(truth):
+        erase(pixels, config.erase, rng)
+    return replace(seen, pixels=pixels)
+
+
+def erase(pixels: U8, part: float, rng: np.random.Generator) -> None:
+    """Hide a square around a random place, in ``pixels`` (Cutout, arXiv 1708.04552, section 3.2).
+
+    Its side is ``part`` of the shorter side; it may lie partly outside.
+    """
+    h, w = pixels.shape[:2]
+    half = part * min(h, w) / 2
+    x, y = rng.uniform(0, w), rng.uniform(0, h)
+    rows, columns = (slice(max(0, round(middle - half)), round(middle + half)) for middle in (y, x))
+    pixels[rows, columns] = PAD
 
 
 def mosaic(

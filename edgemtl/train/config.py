@@ -40,6 +40,12 @@ class AugmentConfig(Section):
         description="part of gain, bias and saturation that pictures with "
         "identities get: colours tell people apart",
     )
+    erase: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="side of a grey square over a picture without boxes, of the shorter side",
+    )
     mosaic: float = Field(
         default=0.4, ge=0, le=1, description="probability of four pictures in one (unordered sets)"
     )

@@ -8,9 +8,12 @@ import pytest
 pytest.importorskip("torch")
 
 from edgemtl.data.base import UNKNOWN, Truth
+from edgemtl.data.imageset import empty_truth
 from edgemtl.train.augment import (
+    PAD,
     augment,
     colour,
+    erase,
     letterbox_matrix,
     mosaic,
     random_matrix,
@@ -115,3 +118,33 @@ def test_warp_without_change_is_the_picture() -> None:
 def test_colour_off_is_the_picture() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
     np.testing.assert_array_equal(colour(picture, PLAIN, np.random.default_rng(0)), picture)
+
+
+@pytest.mark.parametrize(("size_hw", "part"), [((64, 96), 0.5), ((33, 47), 0.9), ((32, 32), 1.0)])
+def test_a_square_is_erased_around_a_place_that_is_evenly_drawn(
+    size_hw: tuple[int, int], part: float
+) -> None:
+    rng = np.random.default_rng(0)
+    hidden, full = np.zeros(size_hw), part * min(size_hw)
+    for _ in range(400):
+        pixels = np.full((*size_hw, 3), 7, np.uint8)
+        erase(pixels, part, rng)
+        gone = (pixels == PAD).all(-1)
+        assert ((pixels == 7).all(-1) | gone).all()
+        rows, columns = (np.flatnonzero(gone.any(axis)) for axis in (1, 0))
+        assert gone.sum() == len(rows) * len(columns), "one rectangle"
+        assert max(len(rows), len(columns)) <= full + 1
+        # a place in a corner leaves a quarter
+        assert min(len(rows), len(columns)) >= full / 2 - 1
+        hidden += gone
+    assert hidden.min() > 0, "any place can be hidden"
+
+
+def test_only_pictures_without_boxes_are_erased() -> None:
+    how = PLAIN.model_copy(update={"erase": 0.5, "scale": (1.0, 1.0), "shift": 0.0})
+    picture, truth = one_box((64, 64), (0, 0, 64, 64))
+    kept = augment(picture, truth, (64, 64), how, np.random.default_rng(0))
+    assert (kept.pixels == 255).all()
+    shown = augment(picture, empty_truth(3), (64, 64), how, np.random.default_rng(0))
+    assert 0.0 < (shown.pixels == PAD).mean() <= 0.27
+    assert shown.scene == 3
