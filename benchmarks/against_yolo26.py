@@ -46,12 +46,12 @@ OURS: study.Json = {
     "name": "ours", "data": "vehicles.toml", "size_hw": [SIZE, SIZE], "batch": 8, "seed": 1,
     "network": {"backbone": "mobilenet_v2", "backbone_width": 0.75, "neck_width": 64},
     "augment": {"scale": [0.6, 1.6], "mosaic": 0.5, "mosaic_until": 0.8},
-    "optimiser": {"rate": 2e-3, "backbone_rate": 1.0},
+    "optimiser": {"rate": 2e-3, "backbone_rate": 1.0, "amp": "bf16"},
 }  # fmt: skip
 PRETRAINED: study.Json = {
     "network": {"backbone": "efficientnet_lite0", "weights": "$EDGEMTL_LITE0",
                 "fold_batch_norm": True, "frozen_stages": 3, "neck_width": 96},
-    "optimiser": {"rate": 1e-3, "backbone_rate": 0.25},
+    "optimiser": {"rate": 1e-3, "backbone_rate": 0.06},
 }  # fmt: skip
 DATA = """classes = {classes}
 [[train]]

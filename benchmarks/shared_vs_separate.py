@@ -65,7 +65,7 @@ REAL: study.Json = {
                 "fold_batch_norm": True, "frozen_stages": 3, "neck_width": 96,
                 "embedding_grid": [5, 3], "embedding_hidden": 128},
     "augment": {"scale": [0.6, 1.6], "mosaic": 0.35, "mosaic_until": 0.6, "identity_colour": 0.4},
-    "optimiser": {"rate": 1e-3, "backbone_rate": 0.25, "amp": "bf16"},
+    "optimiser": {"rate": 1e-3, "backbone_rate": 0.06, "amp": "bf16"},
     "validate": {"every": 2000}, "data_checks": {"seconds": 2.0},
 }  # fmt: skip
 QUICK: study.Json = {"images": 64, "size_hw": [64, 96], "validate": {"every": 32, "limit": 60}}
