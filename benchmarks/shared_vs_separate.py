@@ -10,9 +10,9 @@ box (see edgemtl.train.lookup), or inside the box on real data, whose networks l
 and rank-1 of the separate networks are of detections of the one with embeddings of the other,
 through the same tracker and the same evaluation as the shared network's. Latency is of ONNX
 Runtime on one thread, batch 1, all networks taking turns in one process; the separate networks' is
-their sum, in which embeddings are computed for 100 boxes as in the shared one. Real data need the
-backbone's weights, see benchmarks/train/street.toml. Without --part, the result is put together
-from the parts that are done. Exits 1 if a target is missed.
+their sum, in which embeddings are computed for 100 boxes as in the shared one. The backbone's
+weights: see benchmarks/train/street.toml. Without --part, the result is put together from the parts
+that are done. Exits 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ ROUNDS, REPEATS = 200, 1000
 SYNTHETIC: study.Json = {
     "name": "study", "data": study.HERE / "data" / "study.toml", "size_hw": [128, 224],
     "images": 16000, "batch": 8, "group": 4, "cache_mb": 1500,
-    "network": {"backbone": "mobilenet_v2", "backbone_width": 0.5, "neck_width": 48},
+    "network": {"backbone": "efficientnet_lite0", "weights": "$EDGEMTL_LITE0",
+                "fold_batch_norm": True, "frozen_stages": 1, "neck_width": 64},
     "augment": {"scale": [0.8, 1.25], "mosaic": 0.0, "gain": 0.15, "bias": 10.0,
                 "saturation": 0.15},
-    "optimiser": {"rate": 2e-3, "backbone_rate": 1.0, "weight_decay": 0.01, "amp": "bf16"},
+    "optimiser": {"rate": 1.5e-3, "backbone_rate": 0.3, "amp": "bf16"},
     "loss": {"embed": 0.2}, "validate": {"every": 4000, "limit": 600},
     "data_checks": {"seconds": 2.0},  # a rendered world has no mistakes, and times are compared
 }  # fmt: skip
