@@ -27,6 +27,8 @@ class Observer(str, Enum):
 
     MINMAX = "minmax"
     PERCENTILE = "percentile"
+    MSE = "mse"
+    ENTROPY = "entropy"
 
 
 def export(

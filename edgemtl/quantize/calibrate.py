@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import onnx
 
@@ -21,8 +20,9 @@ from edgemtl.graph.ranges import RangeTable, load_ranges, save_ranges
 from edgemtl.manifest import Manifest
 from edgemtl.progress import track
 from edgemtl.quantize.collect import collect
+from edgemtl.quantize.histogram import ObserverKind, make_observer
 from edgemtl.quantize.images import ImageBatches, ImageSource, Split, split_images
-from edgemtl.quantize.observe import Observer, make_observer
+from edgemtl.quantize.observe import Observer
 from edgemtl.quantize.report import CalibrationReport, judge
 
 
@@ -34,7 +34,7 @@ class CalibrateOptions:
     activations of a batch are in memory at once.
     """
 
-    observer: Literal["minmax", "percentile"] = "percentile"
+    observer: ObserverKind = "percentile"
     limit: int = 200
     held_out: int = 50
     percent: float = 99.999

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +12,7 @@ from edgemtl.data.config import DataMix, load_data
 from edgemtl.errors import ConfigError
 from edgemtl.models import resolve_model
 from edgemtl.quantize.calibrate import CalibrateOptions, calibrate
+from edgemtl.quantize.histogram import ObserverKind
 from edgemtl.quantize.report import CalibrationReport
 from edgemtl.records import U8
 
@@ -29,7 +29,7 @@ class Recipe(BaseModel):
 
     model: str
     data: Path
-    observer: Literal["minmax", "percentile"] = "percentile"
+    observer: ObserverKind = "percentile"
     percent: float = Field(default=99.999, gt=50, le=100)
     limit: int = Field(default=200, ge=1)
     held_out: int = Field(default=50, ge=0)

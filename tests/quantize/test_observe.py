@@ -1,12 +1,17 @@
-"""Observers against numpy's percentiles, and their edge cases."""
+"""Observers against numpy, brute force, twins and published figures, and their edge cases."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from edgemtl.errors import CalibrationError, ConfigError
-from edgemtl.quantize.observe import ChannelMean, MinMaxObserver, PercentileObserver, make_observer
+from edgemtl.graph.dialect import ORT_X86, activation_parameters
+from edgemtl.quantize.histogram import EntropyObserver, PercentileObserver, make_observer
+from edgemtl.quantize.observe import ChannelMean, MinMaxObserver
 
 RNG = np.random.default_rng(0)
 STREAMS = {
@@ -58,8 +63,8 @@ def test_memory_is_bounded() -> None:
     assert observer._counts.sum() == 8
 
 
-@pytest.mark.parametrize("kind", ["minmax", "percentile"])
-class TestBoth:
+@pytest.mark.parametrize("kind", ["minmax", "percentile", "mse", "entropy"])
+class TestAll:
     def test_constants(self, kind: str) -> None:
         for value in (0.0, 3.25, -1e-30, 1e30):
             observer = make_observer(kind)
@@ -90,6 +95,91 @@ def test_minmax_is_exact() -> None:
     assert observer.range() == (STREAMS["heavy"].min(), STREAMS["heavy"].max())
 
 
+def observed(kind: str, values: np.ndarray) -> tuple[float, float]:
+    observer = make_observer(kind)
+    for part in np.array_split(values.astype(np.float32), 9):
+        observer.update(part)
+    return observer.range()
+
+
+def rounding_error(values: np.ndarray, low: float, high: float) -> float:
+    """Mean square of what 256 levels of [low, high] make of the values themselves."""
+    scale, zero = activation_parameters(low, high, ORT_X86)
+    levels = np.clip(np.rint(values / scale) + zero, 0, 255)
+    return float(np.mean((values - (levels - zero) * scale) ** 2))
+
+
+@pytest.mark.parametrize("name", ["normal", "relu6", "heavy", "negative"])
+def test_mse_is_no_worse_than_any_symmetric_limit(name: str) -> None:
+    values = STREAMS[name].astype(np.float32)
+    low, high = observed("mse", values)
+    best = min(
+        rounding_error(values, max(-limit, values.min()), min(limit, values.max()))
+        for limit in np.linspace(0.02, 1, 99) * np.abs(values).max()
+    )
+    assert rounding_error(values, low, high) <= 1.03 * best
+    assert values.min() <= low <= high <= values.max()
+
+
+@pytest.mark.parametrize(("draw", "want"), [(RNG.normal, 3.92), (RNG.laplace, 9.89)])
+def test_mse_of_known_distributions(draw: Callable[..., np.ndarray], want: float) -> None:
+    """The best limits for 8 bits as published (arXiv 1810.05723, figure 1 and its code)."""
+    low, high = observed("mse", draw(0, 1, 400_000))
+    assert (high - low) / 2 == pytest.approx(want, rel=0.06)
+
+
+def divergence_twin(sizes: np.ndarray, end: int) -> float:
+    """As the slides of GTC 2017 tell it, one bin after the other."""
+    reference = [float(size) for size in sizes[:end]]
+    reference[-1] += float(sum(sizes[end:]))
+    groups: list[list[int]] = [[] for _ in range(128)]
+    for place in range(end):
+        groups[place * 128 // end].append(place)
+    candidate = [0.0] * end
+    for group in groups:
+        filled = [place for place in group if sizes[place] > 0]
+        for place in filled:
+            candidate[place] = sum(float(sizes[k]) for k in group) / len(filled)
+    total, made = sum(reference), sum(candidate)
+    return sum(
+        p / total * math.log((p / total) / max(q / made, 1e-12))
+        for p, q in zip(reference, candidate, strict=True)
+        if p > 0
+    )
+
+
+@pytest.mark.parametrize("name", ["normal", "heavy", "negative", "relu6"])
+def test_entropy_diverges_least(name: str) -> None:
+    observer = EntropyObserver()
+    observer.update(STREAMS[name].astype(np.float32))
+    limit = max(-observer.range()[0], observer.range()[1])
+    width, sizes = observer._width, observer._magnitudes()
+    used = int(np.flatnonzero(sizes)[-1]) + 1
+    kept = min(round(limit / width), used)
+    least = min(divergence_twin(sizes, end) for end in range(128, used + 1, 37))
+    assert divergence_twin(sizes, kept) <= 1.01 * least
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("laplace", ()), ("standard_t", (2,))])
+def test_entropy_cuts_about_where_onnxruntime_does(kind: str, shape: tuple[int, ...]) -> None:
+    collectors = pytest.importorskip("onnxruntime.quantization.calibrate")
+    values = getattr(np.random.default_rng(1), kind)(*shape, size=400_000)
+    low, high = observed("entropy", values)
+    widest = np.abs(values).max()
+    bins = np.histogram(values, bins=4001, range=(-widest, widest))
+    theirs = collectors.HistogramCollector("entropy", True, 4001, 256, 99.99, None)
+    limits = theirs.get_entropy_threshold((*bins, values.min(), values.max(), widest), 256)
+    assert max(-low, high) == pytest.approx(float(max(-limits[0], limits[1])), rel=0.2)
+
+
+def test_one_wild_value_is_cut_off_by_entropy_alone() -> None:
+    """Its square outweighs the finer steps of fifty thousand others."""
+    values = np.append(np.abs(STREAMS["normal"]), 1000.0)
+    assert observed("minmax", values)[1] == 1000.0
+    assert observed("mse", values)[1] > 900.0
+    assert observed("entropy", values)[1] < 250.0
+
+
 def test_channel_means() -> None:
     values = RNG.normal(2, 1, (10, 5, 4, 3)).astype(np.float32)
     mean = ChannelMean()
@@ -100,9 +190,7 @@ def test_channel_means() -> None:
         ChannelMean().means()
 
 
-@pytest.mark.parametrize(
-    ("kind", "percent"), [("entropy", 99), ("percentile", 50), ("percentile", 101)]
-)
+@pytest.mark.parametrize(("kind", "percent"), [("kl", 99), ("percentile", 50), ("percentile", 101)])
 def test_unknown_observers(kind: str, percent: float) -> None:
     with pytest.raises(ConfigError):
         make_observer(kind, percent)

@@ -27,7 +27,7 @@ def test_shipped_recipes(path: Path) -> None:
         ("model = ", "not a TOML file"),
         ('model = "toy"', "data"),
         ('model = "toy"\ndata = "d.toml"\nobserve = "minmax"', "observe"),
-        ('model = "toy"\ndata = "d.toml"\nobserver = "entropy"', "observer"),
+        ('model = "toy"\ndata = "d.toml"\nobserver = "kl"', "observer"),
         ('model = "toy"\ndata = "d.toml"\npercent = 101', "percent"),
         ('model = "toy"\ndata = "d.toml"\nlimit = 0', "limit"),
     ],

@@ -1,0 +1,193 @@
+"""Observers that count values in bins, in bounded memory, and choose what to cut off."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgemtl.errors import ConfigError
+from edgemtl.quantize.observe import MinMaxObserver, Observer
+
+_BINS = 4096
+_SMALLEST = 2.0**-40
+_STEPS = 255  # of an 8-bit range
+_LEVELS = 128  # of one sign
+_PARTS = np.linspace(0.02, 1.0, 99)
+_ROUNDS = 8
+
+ObserverKind = Literal["minmax", "percentile", "mse", "entropy"]
+
+
+class HistogramObserver(MinMaxObserver):
+    """Counts values in a fixed number of bins.
+
+    The width of a bin is a power of two and doubles when values fall outside: merging bins is then
+    exact, 0 is always an edge, and the result does not depend on how the stream was cut into
+    arrays once the width has settled.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._width = 0.0
+        self._first = 0  # the first bin holds [first * width, (first + 1) * width)
+        self._counts = np.zeros(_BINS, np.int64)
+
+    def update(self, values: NDArray[Any]) -> None:
+        if values.size == 0:
+            return
+        super().update(values)
+        self._fit()
+        flat = np.asarray(values, np.float32).ravel()
+        bins = np.floor(flat * np.float32(1 / self._width)).astype(np.int64) - self._first
+        self._counts += np.bincount(np.clip(bins, 0, _BINS - 1), minlength=_BINS)
+
+    def _fit(self) -> None:
+        """Widen and move the bins until they cover [low, high]."""
+        width = self._width
+        if width == 0:
+            span = max(self.high - self.low, abs(self.low), abs(self.high), _SMALLEST)
+            width = 2.0 ** np.ceil(np.log2(span * 2 / _BINS))
+        while np.floor(self.high / width) - np.floor(self.low / width) >= _BINS:
+            width *= 2
+        first = int(np.floor(self.low / width))
+        covered = self._first <= first and np.floor(self.high / width) - self._first < _BINS
+        if width == self._width and covered:
+            return
+        counts = np.zeros(_BINS, np.int64)
+        filled = np.flatnonzero(self._counts)
+        if len(filled):
+            ratio = round(min(width / self._width, 2.0**62))
+            np.add.at(counts, (filled + self._first) // ratio - first, self._counts[filled])
+        self._width, self._first, self._counts = width, first, counts
+
+
+class PercentileObserver(HistogramObserver):
+    """Cuts ``(100 - percent)`` percent of the values off at each end.
+
+    Objects are rare, so a detector's peaks are among the extremes: cut more and their scores sink.
+    """
+
+    def __init__(self, percent: float = 99.999) -> None:
+        super().__init__()
+        if not 50 < percent <= 100:
+            raise ConfigError(f"percentile: expected a number in (50, 100], got {percent}")
+        self.percent = percent
+        self.name = f"percentile {percent:g}"
+
+    def range(self) -> tuple[float, float]:
+        low, high = super().range()
+        ends = np.cumsum(self._counts)
+        cut = ends[-1] * (1 - self.percent / 100)
+        first, last = self._value_at(cut, ends), self._value_at(ends[-1] - cut, ends)
+        return float(np.clip(first, low, high)), float(np.clip(last, low, high))
+
+    def _value_at(self, rank: float, ends: NDArray[np.int64]) -> float:
+        """The value below which ``rank`` observations lie, linear within its bin."""
+        number = min(int(np.searchsorted(ends, rank, side="left")), _BINS - 1)
+        before = int(ends[number - 1]) if number else 0
+        inside = max(int(self._counts[number]), 1)
+        return (self._first + number + (rank - before) / inside) * self._width
+
+
+class MseObserver(HistogramObserver):
+    """The range whose 8-bit levels are nearest to the values, in the mean square.
+
+    What is cut off costs the square of what it loses, what is kept costs the width of a step
+    (arXiv 1810.05723, section 3.1). Both ends are limited alike first; then each in turn goes to
+    its best place, until both stay.
+    """
+
+    name = "mse"
+
+    def range(self) -> tuple[float, float]:
+        low, high = super().range()
+        full = (min(low, 0.0), max(high, 0.0))  # zero is always a level
+        filled = np.flatnonzero(self._counts)
+        values, counts = self._middles(filled), self._counts[filled]
+
+        def best_of(tried: list[tuple[float, float]]) -> tuple[float, float]:
+            return min(tried, key=lambda ends: _squared_error(values, counts, *ends))
+
+        limits = _PARTS * max(-full[0], full[1])
+        best = best_of([(max(full[0], -limit), min(full[1], limit)) for limit in limits])
+        for _ in range(_ROUNDS):
+            before = best
+            best = best_of([best, *((part * full[0], best[1]) for part in _PARTS)])
+            best = best_of([best, *((best[0], part * full[1]) for part in _PARTS)])
+            if best == before:
+                break
+        return float(max(low, best[0])), float(min(high, best[1]))
+
+    def _middles(self, bins: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray((self._first + bins + 0.5) * self._width, np.float64)
+
+
+def _squared_error(
+    values: NDArray[np.float64], counts: NDArray[np.int64], low: float, high: float
+) -> float:
+    """Sum over the values of the squared distance to the nearest level of [low, high]."""
+    step = (high - low) / _STEPS
+    if step <= 0:
+        return float((counts * values**2).sum())
+    nearest = np.clip(np.rint(values / step), np.rint(low / step), np.rint(high / step)) * step
+    # within a bin values are even: that adds the same for every range
+    return float((counts * (values - nearest) ** 2).sum())
+
+
+class EntropyObserver(HistogramObserver):
+    """The range that changes the distribution of the values least, as 128 levels of one sign.
+
+    The Kullback-Leibler divergence of TensorRT's calibration (Migacz, 8-bit inference with
+    TensorRT, GTC 2017): what is cut off is counted at the end of the range on one side and lost on
+    the other. Both signs are counted as one. Values about zero, which every range represents, count
+    as much as their neighbours.
+    """
+
+    name = "entropy"
+
+    def range(self) -> tuple[float, float]:
+        low, high = super().range()
+        sizes = self._magnitudes()
+        used = int(np.flatnonzero(sizes)[-1]) + 1 if sizes.any() else 0
+        if used <= _LEVELS:
+            return low, high
+        ends = np.unique(np.linspace(_LEVELS, used, 257).round().astype(int))
+        kept = int(ends[int(np.argmin([_divergence(sizes, int(end)) for end in ends]))])
+        limit = kept * self._width
+        return max(low, -limit), min(high, limit)
+
+    def _magnitudes(self) -> NDArray[np.float64]:
+        """Counts of |value|, in bins from zero."""
+        number = self._first + np.arange(_BINS)
+        place = np.where(number < 0, -number - 1, number)
+        sizes = np.bincount(place, self._counts, minlength=2).astype(np.float64)
+        sizes[0] = min(sizes[0], sizes[1])
+        return sizes
+
+
+def _divergence(sizes: NDArray[np.float64], end: int) -> float:
+    """Of the distribution cut off at bin ``end`` from the one that 128 levels make of it."""
+    kept = sizes[:end]
+    wanted = kept.copy()
+    wanted[-1] += sizes[end:].sum()
+    level = np.arange(end) * _LEVELS // end
+    filled = kept > 0
+    total = np.bincount(level, kept, minlength=_LEVELS)
+    sharing = np.bincount(level, filled, minlength=_LEVELS)
+    made = np.where(filled, total[level] / np.maximum(sharing[level], 1), 0.0)
+    p, q = wanted / wanted.sum(), made / max(made.sum(), 1e-300)
+    there = p > 0
+    return float((p[there] * np.log(p[there] / np.maximum(q[there], 1e-12))).sum())
+
+
+def make_observer(kind: str, percent: float = 99.999) -> Observer:
+    """An observer by name. Raises ConfigError for others."""
+    if kind == "percentile":
+        return PercentileObserver(percent)
+    plain = {"minmax": MinMaxObserver, "mse": MseObserver, "entropy": EntropyObserver}
+    if kind not in plain:
+        known = ", ".join(sorted([*plain, "percentile"]))
+        raise ConfigError(f"observer: expected one of {known}, got '{kind}'")
+    return plain[kind]()
