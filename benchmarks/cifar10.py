@@ -7,9 +7,9 @@
 Trains with train/cifar.toml and train/cifar_joint.toml, in a process of its own each, whose
 processor time counts; exports the networks and scores the files with ONNX Runtime on val.zip, each
 data set at the input size that it was trained at. ``--run`` takes the folder of a run that was
-trained already; its times are those that cost.json notes there. What is scored are the weights at
-the end of a run, so that nothing is chosen on the pictures that judge. Exits with 1 if a target is
-missed.
+trained already; its times are those that cost.json notes there. What is scored are the averaged
+weights at the end of a run, so that nothing is chosen on the pictures that judge. Exits with 1 if a
+target is missed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from study_separate import averaged
+
 from edgemtl.bench.host import host_facts
 from edgemtl.data.config import load_data
 from edgemtl.engine import open_session
 from edgemtl.evaluate import EvaluateOptions, evaluate_model
-from edgemtl.export import export_checkpoint
+from edgemtl.export import export_network
 from edgemtl.files import write_text
 from edgemtl.train.config import load_train_config
 
@@ -87,7 +91,7 @@ def score(kind: str, folder: Path, data_root: Path, limit: int | None = None) ->
         for data in mix.sets:
             size_hw = config.sizes.get(data.name, config.size_hw)
             file = Path(scratch) / f"{data.name}.onnx"
-            export_checkpoint(folder / "last.safetensors", file, size_hw=size_hw)
+            export_network(*averaged(folder), file, size_hw=size_hw)
             with closing(open_session(file, backend="onnxruntime", threads=1)) as session:
                 options = EvaluateOptions(limit=limit, sets=(data.name,))
                 found = evaluate_model(session, mix, options).to_dict()["sets"][data.name]

@@ -52,8 +52,9 @@ def study(monkeypatch: pytest.MonkeyPatch):
 def test_a_run_is_scored_through_its_exported_file(study, tmp_path: Path) -> None:
     torch.manual_seed(0)
     manifest = Manifest(name="c", input=InputSpec(size_hw=(64, 64)), image_classes=NAMES)
-    network = network_of(SMALL, manifest).eval()
-    save_checkpoint(tmp_path / "last.safetensors", network, manifest)
+    network, trained = (network_of(SMALL, manifest).eval() for _ in range(2))
+    average = {f"average.{key}": value for key, value in network.state_dict().items()}
+    save_checkpoint(tmp_path / "last.safetensors", trained, manifest, extra=average)
     rows = [{"step": 1, "score": 0.4}, {"step": 1, "loss": {}}, {"step": 2, "score": 0.3}]
     (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
     study.note_cost(tmp_path, 10.0, 20.0)
