@@ -20,6 +20,7 @@ from edgemtl.data.imageset import empty_truth  # noqa: E402
 from edgemtl.manifest import InputSpec, Manifest  # noqa: E402
 from edgemtl.nn.checkpoint import save_checkpoint  # noqa: E402
 from edgemtl.nn.network import NetworkConfig, network_of  # noqa: E402
+from edgemtl.train.config import load_train_config  # noqa: E402
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SMALL = NetworkConfig(backbone_width=0.35, neck_width=16, image_hidden=16, embedding_dim=None)
@@ -63,7 +64,7 @@ def test_a_run_is_scored_through_its_exported_file(study, tmp_path: Path) -> Non
     assert found["cost"] == {"cpu_s": 11.5, "wall_s": 22.0}
     assert found["judgements"] == [{"step": 1, "score": 0.4}, {"step": 2, "score": 0.3}]
     cifar = found["sets"]["cifar"]
-    assert cifar["size_hw"] == [128, 128]
+    assert tuple(cifar["size_hw"]) == load_train_config(study.CONFIGS["alone"]).size_hw
     assert np.array_equal(np.sum(cifar["classification"]["confusion"], 1), [2] * 10)
     assert set(cifar["classification"]["per_class"]) == set(NAMES)
     study.plot({"alone": found, "joint": found}, tmp_path / "c.svg")
