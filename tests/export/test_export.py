@@ -9,15 +9,17 @@ import numpy as np
 import onnx
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from edgemtl import export  # noqa: E402
-from edgemtl.errors import ConfigError, ModelError  # noqa: E402
-from edgemtl.graph.file import load_model  # noqa: E402
-from edgemtl.manifest import InputSpec, Manifest  # noqa: E402
-from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig  # noqa: E402
-from edgemtl.nn.session import TorchSession  # noqa: E402
+import torch
+
+from edgemtl import export
+from edgemtl.errors import ConfigError, ModelError
+from edgemtl.graph.file import load_model
+from edgemtl.manifest import InputSpec, Manifest
+from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig
+from edgemtl.nn.session import TorchSession
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter's own
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from edgemtl.errors import ModelError  # noqa: E402
-from edgemtl.manifest import InputSpec, Manifest  # noqa: E402
-from edgemtl.nn.checkpoint import load_network, save_checkpoint  # noqa: E402
-from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig  # noqa: E402
+import torch
+
+from edgemtl.errors import ModelError
+from edgemtl.manifest import InputSpec, Manifest
+from edgemtl.nn.checkpoint import load_network, save_checkpoint
+from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig
 
 SMALL = NetworkConfig(backbone_width=0.35, neck_width=16, embedding_dim=8, embedding_hidden=16)
 MANIFEST = Manifest(

@@ -8,18 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from edgemtl.engine import open_session  # noqa: E402
-from edgemtl.engine.build import BuildOptions, build_engine  # noqa: E402
-from edgemtl.export import export_network  # noqa: E402
-from edgemtl.graph.file import load_model, save_model  # noqa: E402
-from edgemtl.graph.fp16 import to_fp16  # noqa: E402
-from edgemtl.manifest import InputSpec, Manifest  # noqa: E402
-from edgemtl.nn.heads import GridEmbeddingHead  # noqa: E402
-from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig  # noqa: E402
-from edgemtl.quantize.calibrate import CalibrateOptions, calibrate  # noqa: E402
+import torch
+
+from edgemtl.engine import open_session
+from edgemtl.engine.build import BuildOptions, build_engine
+from edgemtl.export import export_network
+from edgemtl.graph.file import load_model, save_model
+from edgemtl.graph.fp16 import to_fp16
+from edgemtl.manifest import InputSpec, Manifest
+from edgemtl.nn.heads import GridEmbeddingHead
+from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig
+from edgemtl.quantize.calibrate import CalibrateOptions, calibrate
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter's own
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from edgemtl.errors import ConfigError  # noqa: E402
-from edgemtl.manifest import InputSpec, Manifest  # noqa: E402
-from edgemtl.manifest_tasks import Attribute  # noqa: E402
-from edgemtl.nn.heads import HEADS, Head, further_task  # noqa: E402
-from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig, network_of  # noqa: E402
+import torch
+
+from edgemtl.errors import ConfigError
+from edgemtl.manifest import InputSpec, Manifest
+from edgemtl.manifest_tasks import Attribute
+from edgemtl.nn.heads import HEADS, Head, further_task
+from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig, network_of
 
 SMALL = NetworkConfig(
     backbone_width=0.35, neck_width=16, embedding_dim=8, embedding_hidden=16, top_k=7

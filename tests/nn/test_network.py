@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from edgemtl.errors import ConfigError  # noqa: E402
-from edgemtl.nn.backbone import build_backbone  # noqa: E402
-from edgemtl.nn.blocks import fold_batch_norm  # noqa: E402
-from edgemtl.nn.heads import anchor_points, decode_boxes  # noqa: E402
-from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig  # noqa: E402
+import torch
+
+from edgemtl.errors import ConfigError
+from edgemtl.nn.backbone import build_backbone
+from edgemtl.nn.blocks import fold_batch_norm
+from edgemtl.nn.heads import anchor_points, decode_boxes
+from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig
 
 SMALL = NetworkConfig(backbone_width=0.35, neck_width=16, embedding_dim=8, embedding_hidden=16)
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from pydantic import ValidationError  # noqa: E402
+import torch
+from pydantic import ValidationError
 
-from edgemtl.errors import ConfigError  # noqa: E402
-from edgemtl.nn.backbone import build_backbone  # noqa: E402
-from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig  # noqa: E402
-from edgemtl.nn.sizes import SIZES  # noqa: E402
+from edgemtl.errors import ConfigError
+from edgemtl.nn.backbone import build_backbone
+from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig
+from edgemtl.nn.sizes import SIZES
 
 RANGES = {"n": (0.5e9, 1.0e9), "s": (2.0e9, 3.0e9)}
 CHOICES = [(size, backbone) for size, choices in SIZES.items() for backbone in choices]

@@ -11,29 +11,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from shapes_set import Shapes  # noqa: E402
+import torch
+from shapes_set import Shapes
 
-from edgemtl.data.config import DataMix  # noqa: E402
-from edgemtl.engine.ort import OrtSession  # noqa: E402
-from edgemtl.errors import ConfigError  # noqa: E402
-from edgemtl.export import export_checkpoint  # noqa: E402
-from edgemtl.graph.file import load_model  # noqa: E402
-from edgemtl.manifest_tasks import FurtherOutput, FurtherTask  # noqa: E402
-from edgemtl.nn import heads  # noqa: E402
-from edgemtl.nn.blocks import separable  # noqa: E402
-from edgemtl.nn.checkpoint import load_network  # noqa: E402
-from edgemtl.nn.heads.base import Chosen, Head, HeadPlan, Shared  # noqa: E402
-from edgemtl.nn.session import TorchSession  # noqa: E402
-from edgemtl.ops import boxes_to_net, letterbox  # noqa: E402
-from edgemtl.train import loop, losses  # noqa: E402
-from edgemtl.train.config import TrainConfig  # noqa: E402
-from edgemtl.train.distributed import total, whole  # noqa: E402
-from edgemtl.train.loop import run_training  # noqa: E402
-from edgemtl.train.losses.step import Step  # noqa: E402
-from edgemtl.train.runlog import read_rows  # noqa: E402
+from edgemtl.data.config import DataMix
+from edgemtl.engine.ort import OrtSession
+from edgemtl.errors import ConfigError
+from edgemtl.export import export_checkpoint
+from edgemtl.graph.file import load_model
+from edgemtl.manifest_tasks import FurtherOutput, FurtherTask
+from edgemtl.nn import heads
+from edgemtl.nn.blocks import separable
+from edgemtl.nn.checkpoint import load_network
+from edgemtl.nn.heads.base import Chosen, Head, HeadPlan, Shared
+from edgemtl.nn.session import TorchSession
+from edgemtl.ops import boxes_to_net, letterbox
+from edgemtl.train import loop, losses
+from edgemtl.train.config import TrainConfig
+from edgemtl.train.distributed import total, whole
+from edgemtl.train.loop import run_training
+from edgemtl.train.losses.step import Step
+from edgemtl.train.runlog import read_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter's own
 

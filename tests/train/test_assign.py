@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from edgemtl.nn.heads import anchor_points  # noqa: E402
-from edgemtl.train.assign import (  # noqa: E402
+import torch
+
+from edgemtl.nn.heads import anchor_points
+from edgemtl.train.assign import (
     ALPHA,
     BETA,
     ONE_ALPHA,

@@ -8,24 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from shapes_set import Shapes, ToldShapes  # noqa: E402
+import torch
+from shapes_set import Shapes, ToldShapes
 
-from edgemtl.data.config import DataMix  # noqa: E402
-from edgemtl.errors import ConfigError  # noqa: E402
-from edgemtl.nn.checkpoint import load_network  # noqa: E402
-from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig  # noqa: E402
-from edgemtl.train import loop  # noqa: E402
-from edgemtl.train.augment import augment, mosaic  # noqa: E402
-from edgemtl.train.balance import loss_weights  # noqa: E402
-from edgemtl.train.batches import BatchMaker  # noqa: E402
-from edgemtl.train.config import AugmentConfig, LossConfig, TrainConfig  # noqa: E402
-from edgemtl.train.judge import judge  # noqa: E402
-from edgemtl.train.loop import run_training  # noqa: E402
-from edgemtl.train.losses import compute_losses  # noqa: E402
-from edgemtl.train.losses.attributes import attribute_loss  # noqa: E402
-from edgemtl.train.losses.step import Step, assign_objects  # noqa: E402
+from edgemtl.data.config import DataMix
+from edgemtl.errors import ConfigError
+from edgemtl.nn.checkpoint import load_network
+from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig
+from edgemtl.train import loop
+from edgemtl.train.augment import augment, mosaic
+from edgemtl.train.balance import loss_weights
+from edgemtl.train.batches import BatchMaker
+from edgemtl.train.config import AugmentConfig, LossConfig, TrainConfig
+from edgemtl.train.judge import judge
+from edgemtl.train.loop import run_training
+from edgemtl.train.losses import compute_losses
+from edgemtl.train.losses.attributes import attribute_loss
+from edgemtl.train.losses.step import Step, assign_objects
 
 SMALL = {"backbone_width": 0.35, "neck_width": 24, "embedding_dim": 8, "embedding_hidden": 16}
 STILL = {

@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("torchjd")
 
-from shapes_set import Shapes  # noqa: E402
+import torch
+from shapes_set import Shapes
 
-from edgemtl.data.config import DataMix  # noqa: E402
-from edgemtl.errors import MissingExtraError  # noqa: E402
-from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig  # noqa: E402
-from edgemtl.train import loop, runlog  # noqa: E402
-from edgemtl.train.balance import Jacobian, make_balance  # noqa: E402
-from edgemtl.train.batches import BatchMaker  # noqa: E402
-from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
-from edgemtl.train.losses import Losses, compute_losses  # noqa: E402
-from edgemtl.train.projector import project  # noqa: E402
+from edgemtl.data.config import DataMix
+from edgemtl.errors import MissingExtraError
+from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig
+from edgemtl.train import loop, runlog
+from edgemtl.train.balance import Jacobian, make_balance
+from edgemtl.train.batches import BatchMaker
+from edgemtl.train.config import LossConfig, TrainConfig
+from edgemtl.train.losses import Losses, compute_losses
+from edgemtl.train.projector import project
 
 KINDS = ["fixed", "uncertainty", "upgrad", "aligned_mtl", "pcgrad", "mgda"]
 WEIGHTS = {"detect": 1.0, "classify": 0.5, "embed": 0.3}

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from shapes_set import Shapes  # noqa: E402
+import torch
+from shapes_set import Shapes
 
-from edgemtl.errors import DataError  # noqa: E402
-from edgemtl.train import batches  # noqa: E402
-from edgemtl.train.batches import BatchMaker, prefetch  # noqa: E402
-from edgemtl.train.config import TrainConfig  # noqa: E402
+from edgemtl.errors import DataError
+from edgemtl.train import batches
+from edgemtl.train.batches import BatchMaker, prefetch
+from edgemtl.train.config import TrainConfig
 
 
 def config(**changes: object) -> TrainConfig:

@@ -8,19 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from scripts import load_script  # noqa: E402
-from shapes_set import Shapes  # noqa: E402
+import torch
+from scripts import load_script
+from shapes_set import Shapes
 
-from edgemtl.data.base import Truth  # noqa: E402
-from edgemtl.data.config import DataMix  # noqa: E402
-from edgemtl.data.imageset import empty_truth  # noqa: E402
-from edgemtl.manifest import InputSpec, Manifest  # noqa: E402
-from edgemtl.nn.checkpoint import save_checkpoint  # noqa: E402
-from edgemtl.nn.network import NetworkConfig, network_of  # noqa: E402
-from edgemtl.train.config import load_train_config  # noqa: E402
+from edgemtl.data.base import Truth
+from edgemtl.data.config import DataMix
+from edgemtl.data.imageset import empty_truth
+from edgemtl.manifest import InputSpec, Manifest
+from edgemtl.nn.checkpoint import save_checkpoint
+from edgemtl.nn.network import NetworkConfig, network_of
+from edgemtl.train.config import load_train_config
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SMALL = NetworkConfig(backbone_width=0.35, neck_width=16, image_hidden=16, embedding_dim=None)

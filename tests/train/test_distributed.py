@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from shapes_set import Shapes  # noqa: E402
+import torch
+from shapes_set import Shapes
 
-from edgemtl.data.scenery import SCENES, SHAPES  # noqa: E402
-from edgemtl.nn.checkpoint import read_checkpoint  # noqa: E402
-from edgemtl.train.batches import BatchMaker  # noqa: E402
-from edgemtl.train.config import TrainConfig  # noqa: E402
+from edgemtl.data.scenery import SCENES, SHAPES
+from edgemtl.nn.checkpoint import read_checkpoint
+from edgemtl.train.batches import BatchMaker
+from edgemtl.train.config import TrainConfig
 
 PROGRAM = Path(__file__).parents[1] / "noted_training.py"
 DATA = f"""

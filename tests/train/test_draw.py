@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
-optimize = pytest.importorskip("scipy.optimize")
+pytest.importorskip("scipy.optimize")
 
-from shapes_set import Shapes  # noqa: E402
+from scipy import optimize
+from shapes_set import Shapes
 
-from edgemtl.data.config import DataMix  # noqa: E402
-from edgemtl.errors import ConfigError  # noqa: E402
-from edgemtl.train.config import TrainConfig  # noqa: E402
-from edgemtl.train.draw import Draw, check_sizes, scaled  # noqa: E402
-from edgemtl.train.shares import set_shares, systematic  # noqa: E402
+from edgemtl.data.config import DataMix
+from edgemtl.errors import ConfigError
+from edgemtl.train.config import TrainConfig
+from edgemtl.train.draw import Draw, check_sizes, scaled
+from edgemtl.train.shares import set_shares, systematic
 
 
 def config(**changes: object) -> TrainConfig:

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from shapes_set import Shapes  # noqa: E402
+import torch
+from shapes_set import Shapes
 
-from edgemtl.data.config import DataMix  # noqa: E402
-from edgemtl.errors import ConfigError  # noqa: E402
-from edgemtl.nn.checkpoint import read_checkpoint  # noqa: E402
-from edgemtl.train import loop  # noqa: E402
-from edgemtl.train.config import TrainConfig  # noqa: E402
-from edgemtl.train.interrupt import Interrupts  # noqa: E402
-from edgemtl.train.loop import run_training  # noqa: E402
+from edgemtl.data.config import DataMix
+from edgemtl.errors import ConfigError
+from edgemtl.nn.checkpoint import read_checkpoint
+from edgemtl.train import loop
+from edgemtl.train.config import TrainConfig
+from edgemtl.train.interrupt import Interrupts
+from edgemtl.train.loop import run_training
 
 SMALL = {
     "backbone_width": 0.35, "neck_width": 16, "embedding_dim": 8, "embedding_hidden": 16,

@@ -8,20 +8,21 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from shapes_set import SMALL, STILL, Shapes  # noqa: E402
+import torch
+from shapes_set import SMALL, STILL, Shapes
 
-from edgemtl.data.config import DataMix  # noqa: E402
-from edgemtl.errors import ConfigError, DataError, OutputError  # noqa: E402
-from edgemtl.nn.checkpoint import load_network, read_checkpoint  # noqa: E402
-from edgemtl.train import loop  # noqa: E402
-from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
-from edgemtl.train.judge import Verdict, judge  # noqa: E402
-from edgemtl.train.loop import run_training  # noqa: E402
-from edgemtl.train.manifest import build_manifest  # noqa: E402
-from edgemtl.train.optimiser import rate_at  # noqa: E402
-from edgemtl.train.runlog import read_rows  # noqa: E402
+from edgemtl.data.config import DataMix
+from edgemtl.errors import ConfigError, DataError, OutputError
+from edgemtl.nn.checkpoint import load_network, read_checkpoint
+from edgemtl.train import loop
+from edgemtl.train.config import LossConfig, TrainConfig
+from edgemtl.train.judge import Verdict, judge
+from edgemtl.train.loop import run_training
+from edgemtl.train.manifest import build_manifest
+from edgemtl.train.optimiser import rate_at
+from edgemtl.train.runlog import read_rows
 
 
 def config(steps: int, **changes: object) -> TrainConfig:

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from shapes_set import Shapes  # noqa: E402
+import torch
+from shapes_set import Shapes
 
-from edgemtl.nn.heads import anchor_points  # noqa: E402
-from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig  # noqa: E402
-from edgemtl.train.assign import Assignment  # noqa: E402
-from edgemtl.train.balance import make_balance  # noqa: E402
-from edgemtl.train.batches import Batch, BatchMaker  # noqa: E402
-from edgemtl.train.config import LossConfig, TrainConfig  # noqa: E402
-from edgemtl.train.losses import (  # noqa: E402
+from edgemtl.nn.heads import anchor_points
+from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig
+from edgemtl.train.assign import Assignment
+from edgemtl.train.balance import make_balance
+from edgemtl.train.batches import Batch, BatchMaker
+from edgemtl.train.config import LossConfig, TrainConfig
+from edgemtl.train.losses import (
     Part,
     class_weight,
     combine,
@@ -28,8 +29,8 @@ from edgemtl.train.losses import (  # noqa: E402
     measure,
     part,
 )
-from edgemtl.train.losses.embed import likeness  # noqa: E402
-from edgemtl.train.losses.step import shaken  # noqa: E402
+from edgemtl.train.losses.embed import likeness
+from edgemtl.train.losses.step import shaken
 
 SMALL = NetworkConfig(backbone_width=0.35, neck_width=16, embedding_dim=8, embedding_hidden=16)
 CONFIG = TrainConfig(name="t", data=Path("d"), size_hw=(64, 96), images=8, batch=4, network=SMALL)

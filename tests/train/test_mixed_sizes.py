@@ -7,20 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from shapes_set import SMALL, STILL, Shapes  # noqa: E402
+import torch
+from shapes_set import SMALL, STILL, Shapes
 
-from edgemtl.data.config import DataMix  # noqa: E402
-from edgemtl.engine import open_session  # noqa: E402
-from edgemtl.errors import ConfigError  # noqa: E402
-from edgemtl.evaluate import evaluate_model  # noqa: E402
-from edgemtl.export import export_checkpoint  # noqa: E402
-from edgemtl.nn.checkpoint import load_network  # noqa: E402
-from edgemtl.train import loop  # noqa: E402
-from edgemtl.train.config import TrainConfig  # noqa: E402
-from edgemtl.train.judge import judge, sessions  # noqa: E402
-from edgemtl.train.loop import run_training  # noqa: E402
+from edgemtl.data.config import DataMix
+from edgemtl.engine import open_session
+from edgemtl.errors import ConfigError
+from edgemtl.evaluate import evaluate_model
+from edgemtl.export import export_checkpoint
+from edgemtl.nn.checkpoint import load_network
+from edgemtl.train import loop
+from edgemtl.train.config import TrainConfig
+from edgemtl.train.judge import judge, sessions
+from edgemtl.train.loop import run_training
 
 
 def config(steps: int, **changes: object) -> TrainConfig:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-optimize = pytest.importorskip("scipy.optimize")
+pytest.importorskip("torch")
+pytest.importorskip("scipy.optimize")
 
-from edgemtl.train.projector import MOST_TASKS, ExactProjector, project  # noqa: E402
+import torch
+from scipy import optimize
+
+from edgemtl.train.projector import MOST_TASKS, ExactProjector, project
 
 F64 = np.ndarray
 

@@ -7,25 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from shapes_set import Shapes  # noqa: E402
+import torch
+from shapes_set import Shapes
 
-from edgemtl.data.config import DataMix  # noqa: E402
-from edgemtl.engine import open_session  # noqa: E402
-from edgemtl.errors import ConfigError  # noqa: E402
-from edgemtl.export import export_network  # noqa: E402
-from edgemtl.nn.checkpoint import load_network  # noqa: E402
-from edgemtl.nn.heads import anchor_points  # noqa: E402
-from edgemtl.nn.network import PIXEL_ZERO  # noqa: E402
-from edgemtl.nn.session import TorchSession  # noqa: E402
-from edgemtl.ops import decode, letterbox_geometry  # noqa: E402
-from edgemtl.train import loop  # noqa: E402
-from edgemtl.train.assign import assign_by_place, inside  # noqa: E402
-from edgemtl.train.config import TrainConfig, load_train_config  # noqa: E402
-from edgemtl.train.lookup import points_of, true_box_retrieval  # noqa: E402
-from edgemtl.train.manifest import build_manifest  # noqa: E402
-from edgemtl.train.runlog import read_rows  # noqa: E402
+from edgemtl.data.config import DataMix
+from edgemtl.engine import open_session
+from edgemtl.errors import ConfigError
+from edgemtl.export import export_network
+from edgemtl.nn.checkpoint import load_network
+from edgemtl.nn.heads import anchor_points
+from edgemtl.nn.network import PIXEL_ZERO
+from edgemtl.nn.session import TorchSession
+from edgemtl.ops import decode, letterbox_geometry
+from edgemtl.train import loop
+from edgemtl.train.assign import assign_by_place, inside
+from edgemtl.train.config import TrainConfig, load_train_config
+from edgemtl.train.lookup import points_of, true_box_retrieval
+from edgemtl.train.manifest import build_manifest
+from edgemtl.train.runlog import read_rows
 
 SIZE = (64, 96)
 SMALL = {
