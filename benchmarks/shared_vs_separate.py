@@ -22,11 +22,11 @@ import statistics
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import study
-from study_pictures import TASKS, look, paired_bootstrap
 from study_plot import shared_plot
 from study_separate import Joined, Looker, deploy
 
@@ -34,7 +34,10 @@ from edgemtl.data.config import load_data
 from edgemtl.engine import open_session
 from edgemtl.engine.session import Session
 from edgemtl.evaluate import evaluate_model
+from edgemtl.evaluate.model import run_model
+from edgemtl.evaluate.sample import Sample
 
+TASKS = ("map", "top1", "idf1", "rank1")
 KINDS: dict[str, list[str] | None] = {
     "shared": None, "detect": ["detect"], "classify": ["classify"], "embed": ["embed"],
 }  # fmt: skip
@@ -196,9 +199,11 @@ def real(work: Path, root: Path, quick: bool) -> study.Json:
         mix, seen = load_data(REAL["data"], "val", root), []
         for session in sessions(work):
             with closing(session):
-                seen.append(look(session, mix))
+                seen.append(Sample(run_model(session, mix)))
+        shared, separate = seen
         repeats = 20 if quick else REPEATS
-        return {task: paired_bootstrap(task, seen[0], seen[1], repeats) for task in TASKS}
+        found = {task: asdict(shared.minus(separate, task, repeats)) for task in TASKS}
+        return {task: {k: round(v, 4) for k, v in d.items()} for task, d in found.items()}
 
     return {
         "config": json.loads(json.dumps(REAL, default=lambda path: path.name)),

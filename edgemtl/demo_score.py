@@ -18,13 +18,13 @@ def score(data: DataSet, results: Sequence[FrameResult]) -> dict[str, float]:
     """
     detection, tracking = DetectionTask(data.labelled), TrackingTask(data.labelled)
     scene = SceneTask(data.classes, data.image_classes)
-    tracking.start_sequence()
+    tracking.start_sequence(data.sequences[0].start)
     for result in results:
         truth = data.truth(result.index)
         detection.add(truth, result.detections)
         tracking.add(truth, result.tracks, result.tracks.labels)
         if result.scene is not None and truth.scene != UNKNOWN:
-            scene.add(truth.scene, result.scene.label, None)
+            scene.add(result.index, truth.scene, result.scene.label, None)
     tracks, classes = combine(tracking.meters), scene.scores()
     return {
         "map50": detection.meter.result().map50,

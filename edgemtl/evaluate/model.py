@@ -33,9 +33,21 @@ def evaluate_model(
     Classes are matched by name. Raises ConfigError if there is nothing that the model does and
     the data label, and DataError for a picture that cannot be read.
     """
+    runs = run_model(session, mix, options, session_of=session_of)
+    return summarise(session, mix, runs)
+
+
+def run_model(
+    session: Session,
+    mix: DataMix,
+    options: EvaluateOptions | None = None,
+    *,
+    session_of: Callable[[DataSet], Session] | None = None,
+) -> tuple[SetRun, ...]:
+    """What :func:`evaluate_model` scores: each data set with all that was collected over it."""
     options = options or EvaluateOptions()
     at = session_of or (lambda _: session)
-    runs = [SetRun(at(data), mix, data, options) for data in _chosen(mix, options)]
+    runs = tuple(SetRun(at(data), mix, data, options) for data in _chosen(mix, options))
     if not any(run.tasks for run in runs):
         labelled = sorted(set().union(*(run.data.tasks for run in runs)))
         raise ConfigError(
@@ -46,6 +58,11 @@ def evaluate_model(
         )
     for run in runs:
         run.go()
+    return runs
+
+
+def summarise(session: Session, mix: DataMix, runs: Sequence[SetRun]) -> Evaluation:
+    """The scores of finished runs."""
     each = tuple(run.scores() for run in runs)
     left_out = ClassMap(session.manifest.classes, mix.classes).left_out
     left_out += ClassMap(session.manifest.image_classes, mix.image_classes).left_out

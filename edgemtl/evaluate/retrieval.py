@@ -12,7 +12,7 @@ from edgemtl.data.identities import Acquaintances
 from edgemtl.metrics import RetrievalScores, retrieval_scores
 from edgemtl.metrics.boxes import as_boxes, iou
 from edgemtl.metrics.matching import match
-from edgemtl.metrics.retrieval import FrameGap
+from edgemtl.metrics.retrieval import FrameGap, query_scores
 from edgemtl.records import F32, I64, Detections
 
 SAME_OBJECT_IOU = 0.5
@@ -63,14 +63,9 @@ class RetrievalTask:
 
     def scores(self) -> RetrievalScores | None:
         """Every embedding is searched among all that lie far enough away; None without any."""
-        answered = sum(map(len, self._vectors))
-        if not answered:
+        vectors, identities, frames = self._chosen()
+        if not len(vectors):
             return None
-        vectors = np.concatenate(self._vectors)
-        identities, frames = np.concatenate(self._identities), np.concatenate(self._frames)
-        if answered > _MOST_EMBEDDINGS:
-            chosen = np.linspace(0, answered - 1, _MOST_EMBEDDINGS).round().astype(np.int64)
-            vectors, identities, frames = vectors[chosen], identities[chosen], frames[chosen]
         known = self._acquaintances
         found = retrieval_scores(
             vectors,
@@ -80,7 +75,28 @@ class RetrievalTask:
             FrameGap(frames, frames, self._gap),
             seen=None if known is None else known.seen(identities),
         )
+        answered = sum(map(len, self._vectors))
         return replace(found, boxes=self._boxes, answered=answered)
+
+    def queries(self) -> tuple[I64, NDArray[np.bool_]]:
+        """Frame of each query that has something to find, and whether it finds it first."""
+        vectors, identities, frames = self._chosen()
+        gap = FrameGap(frames, frames, self._gap)
+        first = query_scores(vectors, identities, vectors, identities, gap)[:, 0]
+        known = ~np.isnan(first)
+        return frames[known], first[known] > 0
+
+    def _chosen(self) -> tuple[F32, I64, I64]:
+        """Embeddings, identities and frames: all, or evenly spread ones of too many."""
+        answered = sum(map(len, self._vectors))
+        if not answered:
+            return np.zeros((0, 1), np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64)
+        vectors, identities = np.concatenate(self._vectors), np.concatenate(self._identities)
+        frames = np.concatenate(self._frames)
+        if answered > _MOST_EMBEDDINGS:
+            chosen = np.linspace(0, answered - 1, _MOST_EMBEDDINGS).round().astype(np.int64)
+            return vectors[chosen], identities[chosen], frames[chosen]
+        return vectors, identities, frames
 
 
 def _most_overlapping(overlap: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -36,7 +36,7 @@ class SetRun:
         self._map = ClassMap(manifest.classes, mix.classes)
         self._scene_map = ClassMap(manifest.image_classes, mix.image_classes)
         self._min_score = manifest.min_score if options.min_score is None else options.min_score
-        self._indices = _indices(data, options.limit)
+        self.indices = _indices(data, options.limit)
         self._detects = "detect" in manifest.tasks
         labelled = np.asarray(data.labelled, np.bool_) & self._map.known
         boxes = self._detects and bool(labelled.any())
@@ -66,7 +66,7 @@ class SetRun:
         return RetrievalTask(options.frame_gap, true_boxes=options.true_boxes, acquaintances=known)
 
     def _identified(self) -> bool:
-        return any((self.data.truth(i).identities != UNKNOWN).any() for i in self._indices)
+        return any((self.data.truth(i).identities != UNKNOWN).any() for i in self.indices)
 
     @property
     def tasks(self) -> bool:
@@ -82,8 +82,8 @@ class SetRun:
         lowest = min(options.ap_min_score, options.tracker.min_score, self._min_score)
         if self.retrieval is not None and options.true_boxes:
             lowest = 0.0
-        predictions = predict(self._session, self.data, self._indices, lowest)
-        for prediction in progress(predictions, self.data.name, len(self._indices)):
+        predictions = predict(self._session, self.data, self.indices, lowest)
+        for prediction in progress(predictions, self.data.name, len(self.indices)):
             self._add(prediction)
 
     def _add(self, said: Prediction) -> None:
@@ -104,7 +104,7 @@ class SetRun:
         known = truth.scene != UNKNOWN and bool(self._scene_map.known[truth.scene])
         if self.scene is not None and said.image_probs is not None and known:
             label = self._scene_map.labels(np.array([said.image_probs.argmax()], np.int32))
-            self.scene.add(truth.scene, int(label[0]), sure)
+            self.scene.add(said.index, truth.scene, int(label[0]), sure)
 
     def _track(self, said: Prediction) -> None:
         """A tracker step where the picture belongs to a sequence; each sequence has its own."""
@@ -115,7 +115,7 @@ class SetRun:
             self._tracker = make_tracker(
                 self._options.tracker, embedding_dim=self._session.manifest.embedding_dim
             )
-            self.tracking.start_sequence()
+            self.tracking.start_sequence(said.index)
         sequence, tracker = self._sequence, self._tracker
         if sequence is None or tracker is None or said.index >= sequence.stop:
             return
@@ -128,7 +128,7 @@ class SetRun:
         """The scores of this set."""
         return SetScores(
             name=self.data.name,
-            images=len(self._indices) if self.tasks else 0,
+            images=len(self.indices) if self.tasks else 0,
             detection=self.detection.meter.result() if self.detection else None,
             classification=self.scene.scores() if self.scene else None,
             box_class=self.scene.box_class_scores() if self.scene else None,

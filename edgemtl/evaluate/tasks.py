@@ -43,12 +43,15 @@ class TrackingTask:
 
     def __init__(self, labelled: NDArray[np.bool_]) -> None:
         self.meters: list[TrackingMeter] = []
+        self.starts: list[int] = []
+        """The first frame of each meter's sequence."""
         self._labels = np.flatnonzero(labelled).tolist()
         self._current: list[TrackingMeter] = []
 
-    def start_sequence(self) -> None:
+    def start_sequence(self, start: int) -> None:
         self._current = [TrackingMeter() for _ in self._labels]
         self.meters += self._current
+        self.starts += [start] * len(self._current)
 
     def add(self, truth: Truth, tracks: Tracks, labels: NDArray[np.int32]) -> None:
         """A frame of the current sequence; ``labels`` i32 [T]: those of the data."""
@@ -77,12 +80,14 @@ class SceneTask:
         self._of_box = np.array([position.get(name, NO_ANSWER) for name in classes], np.int32)
         self._of_nothing = position.get(NONE_CLASS, NO_ANSWER)
         self.has_baseline = bool((self._of_box != NO_ANSWER).any())
+        self.pictures: list[int] = []
         self.truth: list[int] = []
         self.said: list[int] = []
         self.boxes_said: list[int] = []
 
-    def add(self, truth: int, said: int, found: Detections | None) -> None:
-        """One picture; ``found`` None where the model does not detect."""
+    def add(self, index: int, truth: int, said: int, found: Detections | None) -> None:
+        """Picture ``index``; ``found`` None where the model does not detect."""
+        self.pictures.append(index)
         self.truth.append(truth)
         self.said.append(said)
         if found is None:

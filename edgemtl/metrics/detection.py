@@ -39,20 +39,52 @@ class DetectionScores:
 
 @dataclass(slots=True)
 class _Class:
-    """What all pictures said of one class; matches and ignored are [thresholds, detections]."""
+    """What the pictures that know a class said of it, one entry each.
 
-    truths: int = 0
+    ``truths``: how many objects; matched and ignored are [thresholds, detections].
+    """
+
+    pictures: list[int] = field(default_factory=list)
+    truths: list[int] = field(default_factory=list)
     scores: list[F64] = field(default_factory=list)
     matched: list[Bools] = field(default_factory=list)
     ignored: list[Bools] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """The detections of one class, the surest first; ``picture``: where each one is from.
+
+    ``truths`` f64 [pictures]: objects of each picture.
+    """
+
+    truths: F64
+    picture: NDArray[np.int64]
+    right: Bools
+    wrong: Bools
+
+    @staticmethod
+    def of(entry: _Class, pictures: int) -> _Ranked:
+        truths = np.zeros(pictures)
+        np.add.at(truths, entry.pictures, entry.truths)
+        order = np.argsort(-np.concatenate(entry.scores), kind="stable")
+        matched = np.concatenate(entry.matched, axis=1)[:, order]
+        ignored = np.concatenate(entry.ignored, axis=1)[:, order]
+        picture = np.repeat(entry.pictures, [len(scores) for scores in entry.scores])[order]
+        return _Ranked(truths, picture, matched, ~matched & ~ignored)
+
+
 class DetectionMeter:
-    """Collects pictures one by one. ``max_detections`` per picture and class, as COCO has it."""
+    """Collects pictures one by one. ``max_detections`` per picture and class, as COCO has it.
+
+    ``pictures``: how many were added so far; the next one gets this number.
+    """
 
     def __init__(self, max_detections: int = 100) -> None:
         self.max_detections = max_detections
+        self.pictures = 0
         self._classes: defaultdict[int, _Class] = defaultdict(_Class)
+        self._ranked: dict[int, _Ranked] = {}
 
     def add(
         self,
@@ -84,37 +116,57 @@ class DetectionMeter:
                 continue
             t, d = truth_labels == label, labels == label
             self._add_class(label, truth[t], crowd[t], found[d], confidence[d])
+        self.pictures += 1
+        self._ranked.clear()
 
     def _add_class(self, label: int, truth: F64, crowd: Bools, found: F64, scores: F64) -> None:
         order = np.argsort(-scores, kind="stable")[: self.max_detections]
         matched, ignored = _match_picture(truth, crowd, found[order])
         entry = self._classes[label]
-        entry.truths += int((~crowd).sum())
+        entry.pictures.append(self.pictures)
+        entry.truths.append(int((~crowd).sum()))
         entry.scores.append(scores[order])
         entry.matched.append(matched)
         entry.ignored.append(ignored)
 
     def merge(self, other: DetectionMeter) -> None:
-        """Take over everything that ``other`` collected; ``other`` stays as it is."""
+        """Take over the pictures of ``other``, in their order; ``other`` stays as it is."""
         for label, theirs in other._classes.items():
             ours = self._classes[label]
-            ours.truths += theirs.truths
+            ours.pictures.extend([self.pictures + picture for picture in theirs.pictures])
+            ours.truths.extend(theirs.truths)
             ours.scores.extend(theirs.scores)
             ours.matched.extend(theirs.matched)
             ours.ignored.extend(theirs.ignored)
+        self.pictures += other.pictures
+        self._ranked.clear()
 
-    def result(self) -> DetectionScores:
-        """The scores of everything added so far; more may be added afterwards."""
-        present = {label: c for label, c in sorted(self._classes.items()) if c.truths}
-        ap = {label: _average_precision(c) for label, c in present.items()}
+    def result(self, times: NDArray[Any] | None = None) -> DetectionScores:
+        """The scores of everything added so far; more may be added afterwards.
+
+        ``times`` [pictures]: how often each picture counts, as if it had been added so often; for
+        resampling. Raises ValueError for another length.
+        """
+        if times is None:
+            times = np.ones(self.pictures)
+        if np.shape(times) != (self.pictures,):
+            raise ValueError(f"times: expected [{self.pictures}], got {list(np.shape(times))}")
+        times = np.asarray(times, np.float64)
+        if not self._ranked:
+            self._ranked = {
+                label: _Ranked.of(entry, self.pictures)
+                for label, entry in sorted(self._classes.items())
+            }
+        present = {k: r for k, r in self._ranked.items() if r.truths @ times > 0}
+        ap = {label: _average_precision(ranked, times) for label, ranked in present.items()}
         mean = np.array(list(ap.values())).mean(0) if ap else np.full(len(THRESHOLDS), math.nan)
         return DetectionScores(
             map=float(mean.mean()),
             map50=float(mean[0]),
             map75=float(mean[5]),
             per_class={label: (float(a.mean()), float(a[0])) for label, a in ap.items()},
-            truths=sum(c.truths for c in present.values()),
-            detections=sum(sum(map(len, c.scores)) for c in self._classes.values()),
+            truths=round(sum(float(r.truths @ times) for r in present.values())),
+            detections=round(sum(float(times[r.picture].sum()) for r in self._ranked.values())),
         )
 
 
@@ -161,22 +213,19 @@ def _overlap(found: F64, truth: F64, crowd: Bools) -> F64:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def _average_precision(entry: _Class) -> F64:
+def _average_precision(ranked: _Ranked, times: F64) -> F64:
     """Average precision [thresholds] of one class that has truth."""
-    scores = np.concatenate(entry.scores)
-    order = np.argsort(-scores, kind="stable")
-    matched = np.concatenate(entry.matched, axis=1)[:, order]
-    ignored = np.concatenate(entry.ignored, axis=1)[:, order]
-    right = np.cumsum(matched, axis=1, dtype=np.float64)
-    wrong = np.cumsum(~matched & ~ignored, axis=1, dtype=np.float64)
     result = np.zeros(len(THRESHOLDS))
-    if not len(scores):
+    if not len(ranked.picture):
         return result
-    recall = right / entry.truths
+    each = times[ranked.picture]
+    right = np.cumsum(ranked.right * each, axis=1)
+    wrong = np.cumsum(ranked.wrong * each, axis=1)
+    recall = right / (ranked.truths @ times)
     precision = right / (right + wrong + np.spacing(1))
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     for t in range(len(THRESHOLDS)):
         at = np.searchsorted(recall[t], _RECALLS, side="left")
-        reached = at < len(scores)
+        reached = at < len(each)
         result[t] = envelope[t, at[reached]].sum() / len(_RECALLS)
     return result

@@ -55,19 +55,33 @@ def retrieval_scores(
     gap: FrameGap | None = None,
     seen: NDArray[Any] | None = None,
 ) -> RetrievalScores:
-    """Scores by cosine similarity.
+    """The means of :func:`query_scores`; ``seen`` bool [Q] splits the queries."""
+    found = query_scores(query_emb, query_ids, gallery_emb, gallery_ids, gap)
+    if seen is not None and np.shape(seen) != (len(found),):
+        raise ValueError(f"seen: expected bool [{len(found)}], got {list(np.shape(seen))}")
+    if seen is None:
+        return _means(found)
+    mask = np.asarray(seen, np.bool_)
+    return replace(_means(found), seen=_means(found[mask]), unseen=_means(found[~mask]))
 
-    query_emb [Q, D] and gallery_emb [G, D] of unit length, query_ids int [Q], gallery_ids int [G];
-    ``seen`` bool [Q] splits the queries. Raises ValueError for shapes that differ and for values
+
+def query_scores(
+    query_emb: NDArray[Any],
+    query_ids: NDArray[Any],
+    gallery_emb: NDArray[Any],
+    gallery_ids: NDArray[Any],
+    gap: FrameGap | None = None,
+) -> F64:
+    """Rank-1 and average precision of every query, f64 [Q, 2], by cosine similarity.
+
+    query_emb [Q, D] and gallery_emb [G, D] of unit length, query_ids int [Q], gallery_ids int [G].
+    NaN where there is nothing to find. Raises ValueError for shapes that differ and for values
     that are not finite.
     """
     query, query_ids = _embedded("query", query_emb, query_ids)
     gallery, gallery_ids = _embedded("gallery", gallery_emb, gallery_ids)
     if len(query) and len(gallery) and query.shape[1] != gallery.shape[1]:
         raise ValueError(f"gallery_emb: expected [G, {query.shape[1]}], got {list(gallery.shape)}")
-    if seen is not None and np.shape(seen) != (len(query),):
-        raise ValueError(f"seen: expected bool [{len(query)}], got {list(np.shape(seen))}")
-    # rank-1 and average precision of every query, NaN where there is nothing to find
     found = np.full((len(query), 2), np.nan)
     if len(query) and len(gallery):
         for start in range(0, len(query), _CHUNK):
@@ -79,10 +93,7 @@ def retrieval_scores(
                 hits = same[keep][np.argsort(-row[keep], kind="stable")]
                 if hits.any():
                     found[number] = float(hits[0]), _average_precision(hits)
-    if seen is None:
-        return _means(found)
-    mask = np.asarray(seen, np.bool_)
-    return replace(_means(found), seen=_means(found[mask]), unseen=_means(found[~mask]))
+    return found
 
 
 def combine_retrieval(parts: Sequence[RetrievalScores]) -> RetrievalScores | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgemtl.metrics.boxes import F64, as_boxes, covered, iou
 from edgemtl.metrics.clear import ClearCounts, count_clear
 from edgemtl.metrics.hota import HotaCounts, count_hota
-from edgemtl.metrics.identity import IdentityCounts, count_identity
+from edgemtl.metrics.identity import IdentityCounts, count_identity, identity_frames
 from edgemtl.metrics.matching import match
 from edgemtl.metrics.sequence import I64, SequenceTable, TrackedFrame
 
@@ -88,6 +88,10 @@ class TrackingMeter:
     def result(self) -> TrackingScores:
         """The scores of the sequence so far; more frames may follow."""
         return combine([self])
+
+    def identity_frames(self) -> NDArray[np.int64]:
+        """What each frame adds to IDF1; see ``metrics.identity``."""
+        return identity_frames(SequenceTable.of(self._frames))
 
     def counts(self) -> _Counts:
         """The sums that the scores are made of."""

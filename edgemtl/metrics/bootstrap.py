@@ -1,0 +1,59 @@
+"""How sure is the difference of two models on the same pictures?
+
+The paired bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", chapters 8 and 13):
+pictures are drawn with replacement, the same ones for both models, within each data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgemtl.metrics.boxes import F64
+
+Score = Callable[[F64], float]
+"""A score in which each picture counts so many times, f64 [pictures]; NaN if there is none."""
+_CONFIDENCE = (2.5, 97.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A difference and its 95 % interval; ``half`` of its width says what the data can resolve."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half(self) -> float:
+        return (self.high - self.low) / 2
+
+
+def draws(sizes: Sequence[int], repeats: int, seed: int = 0) -> Iterator[F64]:
+    """How often each picture is drawn, f64 [sum of sizes], ``repeats`` times; of every data set as
+    many as it has."""
+    rng = np.random.default_rng(seed)
+    for _ in range(repeats):
+        times = [np.bincount(rng.integers(0, n, n), minlength=n) for n in sizes if n]
+        yield np.concatenate([np.zeros(0), *times])
+
+
+def paired_interval(
+    ours: Score, theirs: Score, sizes: Sequence[int], repeats: int = 1000, seed: int = 0
+) -> Interval:
+    """``ours`` minus ``theirs`` with the percentile interval; ``sizes``: pictures of each data set.
+
+    NaN where a score is not defined. Raises ValueError without a single repeat.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats: expected at least 1, got {repeats}")
+    everything = np.ones(sum(sizes))
+    value = ours(everything) - theirs(everything)
+    drawn = np.array([ours(times) - theirs(times) for times in draws(sizes, repeats, seed)])
+    known = drawn[~np.isnan(drawn)]
+    if not len(known):
+        return Interval(value, np.nan, np.nan)
+    low, high = np.percentile(known, _CONFIDENCE)
+    return Interval(value, float(low), float(high))
