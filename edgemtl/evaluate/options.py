@@ -20,7 +20,8 @@ class EvaluateOptions:
     spread ones otherwise. ``sets``: names of the data sets to score, empty for all.
     ``tasks``: those of TASKS to score, empty for all. ``frame_gap``: retrieval searches among
     frames at least so far away; ``true_boxes``: at every true box, whether the detector is sure of
-    it or not. Raises ConfigError for values that cannot be meant.
+    it or not. ``keep``: keep the detections that the tracker saw, for more runs of it.
+    Raises ConfigError for values that cannot be meant.
     """
 
     ap_min_score: float = 0.005
@@ -30,6 +31,7 @@ class EvaluateOptions:
     tasks: tuple[str, ...] = ()
     frame_gap: int = 50
     true_boxes: bool = False
+    keep: bool = False
     tracker: AnyTrackerConfig = field(default_factory=TrackerConfig)
 
     def __post_init__(self) -> None:

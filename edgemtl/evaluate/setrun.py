@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgemtl.data.base import UNKNOWN, DataSet, SequenceInfo
+from edgemtl.data.base import UNKNOWN, DataSet
 from edgemtl.data.identities import Acquaintances
 from edgemtl.engine.session import Session
 from edgemtl.evaluate.attributes import AttributeTask
@@ -17,12 +18,15 @@ from edgemtl.evaluate.predictions import Prediction, predict
 from edgemtl.evaluate.report import SetScores
 from edgemtl.evaluate.retrieval import RetrievalTask
 from edgemtl.evaluate.tasks import DetectionTask, SceneTask, TrackingTask
+from edgemtl.evaluate.trackrun import TrackRun
 from edgemtl.metrics import combine
 from edgemtl.progress import track as progress
-from edgemtl.track.presets import AnyTracker, make_tracker
 
 if TYPE_CHECKING:
     from edgemtl.data.config import DataMix
+
+_MARGIN = 0.05
+"""Jitter must not lift a detection over the tracker's threshold that was not kept."""
 
 
 class SetRun:
@@ -45,7 +49,9 @@ class SetRun:
         self.detection = DetectionTask(labelled) if detects else None
         identified = boxes and bool({"track", "embed"} & set(wanted)) and self._identified()
         tracks = identified and bool(data.sequences) and "track" in wanted
-        self.tracking = TrackingTask(labelled) if tracks else None
+        tracker = TrackRun(data, self._map, labelled, options.tracker, manifest.embedding_dim)
+        self.tracker = tracker if tracks else None
+        self.kept: list[Prediction] = []
         embeds = identified and "embed" in manifest.tasks and "embed" in wanted
         self.retrieval = self._retrieval() if embeds else None
         classifies = "classify" in manifest.tasks and "classify" in data.tasks
@@ -55,9 +61,6 @@ class SetRun:
         told = told and "attributes" in wanted
         values = {a.name: a.values for a in manifest.attributes}
         self.attributes = AttributeTask(values, mix.attributes) if told else None
-        self._starts = {sequence.start: sequence for sequence in data.sequences}
-        self._tracker: AnyTracker | None = None
-        self._sequence: SequenceInfo | None = None
 
     def _retrieval(self) -> RetrievalTask:
         trained, source = self._session.manifest.identities, self.data.identity_source
@@ -107,22 +110,17 @@ class SetRun:
             self.scene.add(said.index, truth.scene, int(label[0]), sure)
 
     def _track(self, said: Prediction) -> None:
-        """A tracker step where the picture belongs to a sequence; each sequence has its own."""
-        if self.tracking is None or said.detections is None:
+        """A tracker step where the picture belongs to a sequence."""
+        if self.tracker is None or said.detections is None or not self.tracker.step(said):
             return
-        if said.index in self._starts:
-            self._sequence = self._starts[said.index]
-            self._tracker = make_tracker(
-                self._options.tracker, embedding_dim=self._session.manifest.embedding_dim
-            )
-            self.tracking.start_sequence(said.index)
-        sequence, tracker = self._sequence, self._tracker
-        if sequence is None or tracker is None or said.index >= sequence.stop:
-            return
-        pts_ns = round((said.index - sequence.start) * 1e9 / sequence.fps)
-        tracks = tracker.step(said.detections, pts_ns, said.size_hw)
-        labels = self._map.labels(tracks.labels)
-        self.tracking.add(self.data.truth(said.index), tracks, labels)
+        if self._options.keep:
+            seen = said.detections.scores >= self._options.tracker.min_score - _MARGIN
+            self.kept.append(replace(said, detections=said.detections.where(seen)))
+
+    @property
+    def tracking(self) -> TrackingTask | None:
+        """What the tracker did; None where it is not scored."""
+        return None if self.tracker is None else self.tracker.task
 
     def scores(self) -> SetScores:
         """The scores of this set."""

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-import edgemtl.evaluate.setrun as setrun
+import edgemtl.evaluate.trackrun as trackrun
 from edgemtl.data.base import SequenceInfo
 from edgemtl.errors import ConfigError
 from edgemtl.evaluate import EvaluateOptions, evaluate_model
@@ -36,7 +36,7 @@ class OracleTracker:
 @pytest.fixture
 def oracle_tracker(monkeypatch):
     OracleTracker.made = []
-    monkeypatch.setattr(setrun, "make_tracker", OracleTracker)
+    monkeypatch.setattr(trackrun, "make_tracker", OracleTracker)
     return OracleTracker
 
 
