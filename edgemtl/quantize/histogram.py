@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +20,40 @@ _ROUNDS = 8
 ObserverKind = Literal["minmax", "percentile", "mse", "entropy"]
 
 
+class Rule(Protocol):
+    """Chooses what of a histogram to keep; ``name`` goes into the range table."""
+
+    @property
+    def name(self) -> str: ...
+
+    def limits(self, seen: HistogramObserver) -> tuple[float, float]:
+        """(low, high) in real units, within the extremes."""
+        ...
+
+
 class HistogramObserver(MinMaxObserver):
-    """Counts values in a fixed number of bins.
+    """Counts values in a fixed number of bins; ``rule`` says what of them to keep.
 
     The width of a bin is a power of two and doubles when values fall outside: merging bins is then
     exact, 0 is always an edge, and the result does not depend on how the stream was cut into
     arrays once the width has settled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rule: Rule) -> None:
         super().__init__()
-        self._width = 0.0
-        self._first = 0  # the first bin holds [first * width, (first + 1) * width)
-        self._counts = np.zeros(_BINS, np.int64)
+        self.rule, self.name = rule, rule.name
+        self.width = 0.0
+        self.first = 0  # the first bin holds [first * width, (first + 1) * width)
+        self.counts = np.zeros(_BINS, np.int64)
+
+    def range(self) -> tuple[float, float]:
+        return self.range_by(self.rule)
+
+    def range_by(self, rule: Rule) -> tuple[float, float]:
+        """What another rule would keep of the same values."""
+        self.extremes()
+        low, high = rule.limits(self)
+        return float(np.clip(low, self.low, self.high)), float(np.clip(high, self.low, self.high))
 
     def update(self, values: NDArray[Any]) -> None:
         if values.size == 0:
@@ -40,58 +61,65 @@ class HistogramObserver(MinMaxObserver):
         super().update(values)
         self._fit()
         flat = np.asarray(values, np.float32).ravel()
-        bins = np.floor(flat * np.float32(1 / self._width)).astype(np.int64) - self._first
-        self._counts += np.bincount(np.clip(bins, 0, _BINS - 1), minlength=_BINS)
+        bins = np.floor(flat * np.float32(1 / self.width)).astype(np.int64) - self.first
+        self.counts += np.bincount(np.clip(bins, 0, _BINS - 1), minlength=_BINS)
 
     def _fit(self) -> None:
         """Widen and move the bins until they cover [low, high]."""
-        width = self._width
+        width = self.width
         if width == 0:
             span = max(self.high - self.low, abs(self.low), abs(self.high), _SMALLEST)
             width = 2.0 ** np.ceil(np.log2(span * 2 / _BINS))
         while np.floor(self.high / width) - np.floor(self.low / width) >= _BINS:
             width *= 2
         first = int(np.floor(self.low / width))
-        covered = self._first <= first and np.floor(self.high / width) - self._first < _BINS
-        if width == self._width and covered:
+        covered = self.first <= first and np.floor(self.high / width) - self.first < _BINS
+        if width == self.width and covered:
             return
         counts = np.zeros(_BINS, np.int64)
-        filled = np.flatnonzero(self._counts)
+        filled = np.flatnonzero(self.counts)
         if len(filled):
-            ratio = round(min(width / self._width, 2.0**62))
-            np.add.at(counts, (filled + self._first) // ratio - first, self._counts[filled])
-        self._width, self._first, self._counts = width, first, counts
+            ratio = round(min(width / self.width, 2.0**62))
+            np.add.at(counts, (filled + self.first) // ratio - first, self.counts[filled])
+        self.width, self.first, self.counts = width, first, counts
 
 
-class PercentileObserver(HistogramObserver):
+class MinMax:
+    """Keeps everything."""
+
+    name = "minmax"
+
+    def limits(self, seen: HistogramObserver) -> tuple[float, float]:
+        return seen.extremes()
+
+
+class Percentile:
     """Cuts ``(100 - percent)`` percent of the values off at each end.
 
     Objects are rare, so a detector's peaks are among the extremes: cut more and their scores sink.
     """
 
     def __init__(self, percent: float = 99.999) -> None:
-        super().__init__()
         if not 50 < percent <= 100:
             raise ConfigError(f"percentile: expected a number in (50, 100], got {percent}")
         self.percent = percent
         self.name = f"percentile {percent:g}"
 
-    def range(self) -> tuple[float, float]:
-        low, high = super().range()
-        ends = np.cumsum(self._counts)
+    def limits(self, seen: HistogramObserver) -> tuple[float, float]:
+        ends = np.cumsum(seen.counts)
         cut = ends[-1] * (1 - self.percent / 100)
-        first, last = self._value_at(cut, ends), self._value_at(ends[-1] - cut, ends)
-        return float(np.clip(first, low, high)), float(np.clip(last, low, high))
-
-    def _value_at(self, rank: float, ends: NDArray[np.int64]) -> float:
-        """The value below which ``rank`` observations lie, linear within its bin."""
-        number = min(int(np.searchsorted(ends, rank, side="left")), _BINS - 1)
-        before = int(ends[number - 1]) if number else 0
-        inside = max(int(self._counts[number]), 1)
-        return (self._first + number + (rank - before) / inside) * self._width
+        return _value_at(seen, cut, ends), _value_at(seen, ends[-1] - cut, ends)
 
 
-class MseObserver(HistogramObserver):
+def _value_at(seen: HistogramObserver, rank: float, ends: NDArray[np.int64]) -> float:
+    """The value below which ``rank`` observations lie, linear within its bin."""
+    number = min(int(np.searchsorted(ends, rank, side="left")), _BINS - 1)
+    before = int(ends[number - 1]) if number else 0
+    inside = max(int(seen.counts[number]), 1)
+    return (seen.first + number + (rank - before) / inside) * seen.width
+
+
+class Mse:
     """The range whose 8-bit levels are nearest to the values, in the mean square.
 
     What is cut off costs the square of what it loses, what is kept costs the width of a step
@@ -101,11 +129,11 @@ class MseObserver(HistogramObserver):
 
     name = "mse"
 
-    def range(self) -> tuple[float, float]:
-        low, high = super().range()
-        full = (min(low, 0.0), max(high, 0.0))  # zero is always a level
-        filled = np.flatnonzero(self._counts)
-        values, counts = self._middles(filled), self._counts[filled]
+    def limits(self, seen: HistogramObserver) -> tuple[float, float]:
+        full = (min(seen.low, 0.0), max(seen.high, 0.0))  # zero is always a level
+        filled = np.flatnonzero(seen.counts)
+        values = np.asarray((seen.first + filled + 0.5) * seen.width, np.float64)
+        counts = seen.counts[filled]
 
         def best_of(tried: list[tuple[float, float]]) -> tuple[float, float]:
             return min(tried, key=lambda ends: _squared_error(values, counts, *ends))
@@ -118,10 +146,7 @@ class MseObserver(HistogramObserver):
             best = best_of([best, *((best[0], part * full[1]) for part in _PARTS)])
             if best == before:
                 break
-        return float(max(low, best[0])), float(min(high, best[1]))
-
-    def _middles(self, bins: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.asarray((self._first + bins + 0.5) * self._width, np.float64)
+        return best
 
 
 def _squared_error(
@@ -136,7 +161,7 @@ def _squared_error(
     return float((counts * (values - nearest) ** 2).sum())
 
 
-class EntropyObserver(HistogramObserver):
+class Entropy:
     """The range that changes the distribution of the values least, as 128 levels of one sign.
 
     The Kullback-Leibler divergence of TensorRT's calibration (Migacz, 8-bit inference with
@@ -147,24 +172,23 @@ class EntropyObserver(HistogramObserver):
 
     name = "entropy"
 
-    def range(self) -> tuple[float, float]:
-        low, high = super().range()
-        sizes = self._magnitudes()
+    def limits(self, seen: HistogramObserver) -> tuple[float, float]:
+        sizes = magnitudes(seen)
         used = int(np.flatnonzero(sizes)[-1]) + 1 if sizes.any() else 0
         if used <= _LEVELS:
-            return low, high
+            return seen.extremes()
         ends = np.unique(np.linspace(_LEVELS, used, 257).round().astype(int))
         kept = int(ends[int(np.argmin([_divergence(sizes, int(end)) for end in ends]))])
-        limit = kept * self._width
-        return max(low, -limit), min(high, limit)
+        return -kept * seen.width, kept * seen.width
 
-    def _magnitudes(self) -> NDArray[np.float64]:
-        """Counts of |value|, in bins from zero."""
-        number = self._first + np.arange(_BINS)
-        place = np.where(number < 0, -number - 1, number)
-        sizes = np.bincount(place, self._counts, minlength=2).astype(np.float64)
-        sizes[0] = min(sizes[0], sizes[1])
-        return sizes
+
+def magnitudes(seen: HistogramObserver) -> NDArray[np.float64]:
+    """Counts of |value|, in bins from zero."""
+    number = seen.first + np.arange(_BINS)
+    place = np.where(number < 0, -number - 1, number)
+    sizes = np.bincount(place, seen.counts, minlength=2).astype(np.float64)
+    sizes[0] = min(sizes[0], sizes[1])
+    return sizes
 
 
 def _divergence(sizes: NDArray[np.float64], end: int) -> float:
@@ -182,12 +206,20 @@ def _divergence(sizes: NDArray[np.float64], end: int) -> float:
     return float((p[there] * np.log(p[there] / np.maximum(q[there], 1e-12))).sum())
 
 
-def make_observer(kind: str, percent: float = 99.999) -> Observer:
-    """An observer by name. Raises ConfigError for others."""
+def make_rule(kind: str, percent: float = 99.999) -> Rule:
+    """A rule by name. Raises ConfigError for others."""
     if kind == "percentile":
-        return PercentileObserver(percent)
-    plain = {"minmax": MinMaxObserver, "mse": MseObserver, "entropy": EntropyObserver}
+        return Percentile(percent)
+    plain: dict[str, type[MinMax | Mse | Entropy]] = {
+        "minmax": MinMax, "mse": Mse, "entropy": Entropy,
+    }  # fmt: skip
     if kind not in plain:
         known = ", ".join(sorted([*plain, "percentile"]))
         raise ConfigError(f"observer: expected one of {known}, got '{kind}'")
     return plain[kind]()
+
+
+def make_observer(kind: str, percent: float = 99.999) -> Observer:
+    """An observer by name; for the extremes alone there is nothing to count."""
+    rule = make_rule(kind, percent)
+    return MinMaxObserver() if kind == "minmax" else HistogramObserver(rule)

@@ -45,6 +45,10 @@ class MinMaxObserver:
         self.low, self.high = min(self.low, low), max(self.high, high)
 
     def range(self) -> tuple[float, float]:
+        return self.extremes()
+
+    def extremes(self) -> tuple[float, float]:
+        """The least and the largest value. Raises CalibrationError before the first."""
         if self.low > self.high:
             raise CalibrationError("ranges: no value was observed", "calibrate with some pictures")
         return self.low, self.high

@@ -10,7 +10,14 @@ import pytest
 
 from edgemtl.errors import CalibrationError, ConfigError
 from edgemtl.graph.dialect import ORT_X86, activation_parameters
-from edgemtl.quantize.histogram import EntropyObserver, PercentileObserver, make_observer
+from edgemtl.quantize.histogram import (
+    Entropy,
+    HistogramObserver,
+    Percentile,
+    magnitudes,
+    make_observer,
+    make_rule,
+)
 from edgemtl.quantize.observe import ChannelMean, MinMaxObserver
 
 RNG = np.random.default_rng(0)
@@ -29,7 +36,7 @@ STREAMS = {
 @pytest.mark.parametrize("pieces", [1, 7, 100])
 def test_percentile_against_numpy(name: str, percent: float, pieces: int) -> None:
     values = STREAMS[name].astype(np.float32)
-    observer = PercentileObserver(percent)
+    observer = HistogramObserver(Percentile(percent))
     for part in np.array_split(values, pieces):
         observer.update(part)
     low, high = observer.range()
@@ -47,7 +54,7 @@ def test_the_order_of_the_stream_does_not_matter() -> None:
     values = STREAMS["growing"].astype(np.float32)
     found = []
     for stream in (values, values[::-1], np.sort(values)):
-        observer = PercentileObserver()
+        observer = HistogramObserver(Percentile())
         for part in np.array_split(stream, 13):
             observer.update(part)
         found.append(observer.range())
@@ -56,11 +63,11 @@ def test_the_order_of_the_stream_does_not_matter() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    observer = PercentileObserver()
+    observer = HistogramObserver(Percentile())
     for scale in (1e-20, 1.0, 1e20, 1e30):
         observer.update(np.array([-scale, scale], np.float32))
-    assert observer._counts.size == 4096
-    assert observer._counts.sum() == 8
+    assert observer.counts.size == 4096
+    assert observer.counts.sum() == 8
 
 
 @pytest.mark.parametrize("kind", ["minmax", "percentile", "mse", "entropy"])
@@ -150,10 +157,10 @@ def divergence_twin(sizes: np.ndarray, end: int) -> float:
 
 @pytest.mark.parametrize("name", ["normal", "heavy", "negative", "relu6"])
 def test_entropy_diverges_least(name: str) -> None:
-    observer = EntropyObserver()
+    observer = HistogramObserver(Entropy())
     observer.update(STREAMS[name].astype(np.float32))
     limit = max(-observer.range()[0], observer.range()[1])
-    width, sizes = observer._width, observer._magnitudes()
+    width, sizes = observer.width, magnitudes(observer)
     used = int(np.flatnonzero(sizes)[-1]) + 1
     kept = min(round(limit / width), used)
     least = min(divergence_twin(sizes, end) for end in range(128, used + 1, 37))
@@ -178,6 +185,16 @@ def test_one_wild_value_is_cut_off_by_entropy_alone() -> None:
     assert observed("minmax", values)[1] == 1000.0
     assert observed("mse", values)[1] > 900.0
     assert observed("entropy", values)[1] < 250.0
+
+
+def test_one_histogram_serves_every_rule() -> None:
+    for name in STREAMS:
+        values = STREAMS[name].astype(np.float32)
+        shared = HistogramObserver(Percentile())
+        for part in np.array_split(values, 9):
+            shared.update(part)
+        for kind in ("minmax", "percentile", "mse", "entropy"):
+            assert shared.range_by(make_rule(kind)) == observed(kind, STREAMS[name]), kind
 
 
 def test_channel_means() -> None:
