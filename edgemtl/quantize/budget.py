@@ -1,0 +1,124 @@
+"""How much of each task INT8 may cost, and whether an evaluation can tell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edgemtl.errors import ConfigError
+from edgemtl.metrics.bootstrap import Interval
+
+SCORES: Mapping[str, tuple[str, ...]] = {
+    "det": ("map",),
+    "cls": ("top1",),
+    "track": ("hota", "idf1"),
+    "embed": ("rank1",),
+}
+"""Scores of each task that can have a budget."""
+TITLES = {"map": "mAP50-95", "top1": "top-1", "hota": "HOTA", "idf1": "IDF1", "rank1": "rank-1"}
+POINTS = 100.0
+_GRAINS = 4
+"""One picture must not be more than this part of a budget of top-1."""
+Verdict = Literal["keeps", "breaks", "unresolved"]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """``points``: task -> the most points that each of its scores may lose; 1 point is 0.01."""
+
+    points: Mapping[str, float]
+
+    @staticmethod
+    def parse(text: str) -> Budget:
+        """``det=1.0,cls=0.5,track=0.5``. Raises ConfigError for anything else."""
+        points: dict[str, float] = {}
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            task, _, number = (piece.strip() for piece in part.partition("="))
+            if task not in SCORES or task in points:
+                raise ConfigError(
+                    f"budget: expected TASK=POINTS with each of {', '.join(SCORES)} once at most, "
+                    f"got '{part}'",
+                    "for example det=1.0,cls=0.5,track=0.5",
+                )
+            points[task] = _points(number, part)
+        if not points:
+            raise ConfigError("budget: it names no task", "for example det=1.0,cls=0.5,track=0.5")
+        return Budget(points)
+
+    def of(self, score: str) -> float | None:
+        """The points that a score may lose; None where nothing was asked for."""
+        for task, scores in SCORES.items():
+            if score in scores:
+                return self.points.get(task)
+        return None
+
+    def __str__(self) -> str:
+        return ",".join(f"{task}={points:g}" for task, points in self.points.items())
+
+
+def _points(number: str, part: str) -> float:
+    try:
+        points = float(number)
+    except ValueError:
+        points = math.nan
+    if not 0 < points <= POINTS:
+        raise ConfigError(f"budget: expected points above 0 and up to 100, got '{part}'")
+    return points
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What INT8 costs one score: both scores from 0 to 1, the loss and its interval in points.
+
+    ``seen``: how many pictures (or frames) the score is of; ``budget`` None: only told.
+    """
+
+    score: str
+    exact: float
+    quantised: float
+    loss: Interval
+    seen: int
+    budget: float | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """A loss within the budget counts only if its interval is no wider than the budget to
+        either side; one that is above it for sure breaks it however wide the interval."""
+        if self.budget is None:
+            return "keeps"
+        if self.loss.low > self.budget:
+            return "breaks"
+        if not self.resolved:
+            return "unresolved"
+        return "keeps" if self.loss.value <= self.budget else "breaks"
+
+    @property
+    def resolved(self) -> bool:
+        return self.needed <= self.seen
+
+    @property
+    def needed(self) -> int:
+        """Pictures that would resolve the budget: an interval narrows with the root of them."""
+        if self.budget is None:
+            return 0
+        if math.isnan(self.loss.half):
+            return self.seen + 1
+        wanted = self.seen * (self.loss.half / self.budget) ** 2
+        grains = _GRAINS * POINTS / self.budget if self.score == "top1" else 0.0
+        return math.ceil(round(max(wanted, grains), 6))
+
+    @property
+    def excess(self) -> float:
+        """The loss as a multiple of the budget; 0 without one."""
+        return self.loss.value / self.budget if self.budget is not None else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON's own types; NaN becomes None."""
+        values = {
+            "score": self.score, "fp32": self.exact, "int8": self.quantised,
+            "loss_points": self.loss.value, "low": self.loss.low, "high": self.loss.high,
+            "seen": self.seen, "budget": self.budget, "verdict": self.verdict,
+        }  # fmt: skip
+        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}

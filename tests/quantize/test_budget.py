@@ -1,0 +1,73 @@
+"""Budgets: what is understood, what keeps them, and when the data cannot tell."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from edgemtl.errors import ConfigError
+from edgemtl.metrics.bootstrap import Interval
+from edgemtl.quantize.budget import Budget, Loss
+from edgemtl.quantize.losses import paired_mean, student_t
+
+
+def test_a_budget_is_read_and_told_again() -> None:
+    budget = Budget.parse("det=1.0, cls=0.5,track=2")
+    assert budget.points == {"det": 1.0, "cls": 0.5, "track": 2.0}
+    assert (budget.of("map"), budget.of("hota"), budget.of("idf1")) == (1.0, 2.0, 2.0)
+    assert budget.of("rank1") is None
+    assert Budget.parse(str(budget)) == budget
+
+
+@pytest.mark.parametrize(
+    "text", ["", "det", "det=", "det=no", "det=nan", "det=0", "det=-1", "det=101", "map=1",
+             "det=1,det=2"],
+)  # fmt: skip
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="budget: "):
+        Budget.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "verdict"),
+    [
+        (0.2, -0.1, 0.5, "keeps"),
+        (1.0, 0.5, 1.5, "keeps"),
+        (-0.5, -1.0, 0.0, "keeps"),  # better than float is no loss
+        (1.1, 0.6, 1.6, "breaks"),
+        (0.2, -2.0, 2.4, "unresolved"),
+        (3.0, 0.9, 5.1, "unresolved"),
+        (9.0, 5.0, 13.0, "breaks"),  # surely, however wide
+        (math.nan, math.nan, math.nan, "unresolved"),
+    ],
+)
+def test_verdicts(value: float, low: float, high: float, verdict: str) -> None:
+    loss = Loss("map", 0.5, 0.5 - value / 100, Interval(value, low, high), 100, budget=1.0)
+    assert loss.verdict == verdict
+    assert Loss("map", 0.5, 0.5, Interval(value, low, high), 100).verdict == "keeps"
+
+
+def test_how_many_pictures_would_do() -> None:
+    wide = Loss("map", 0.5, 0.5, Interval(0.2, -1.8, 2.2), 100, budget=1.0)
+    assert wide.needed == 400
+    # one picture of a hundred is a point: too coarse for half a point, whatever the interval
+    coarse = Loss("top1", 0.9, 0.9, Interval(0.0, 0.0, 0.0), 100, budget=0.5)
+    assert (coarse.verdict, coarse.needed) == ("unresolved", 800)
+    assert Loss("top1", 0.9, 0.9, Interval(0.0, 0.0, 0.0), 800, budget=0.5).verdict == "keeps"
+    assert wide.excess == pytest.approx(0.2)
+    assert wide.to_dict()["verdict"] == "unresolved"
+
+
+@pytest.mark.parametrize(
+    ("freedom", "tabulated"), [(3, 3.182), (4, 2.776), (9, 2.262), (19, 2.093), (100, 1.984)]
+)
+def test_student_t_as_tabulated(freedom: int, tabulated: float) -> None:
+    assert student_t(freedom) == pytest.approx(tabulated, rel=0.004)
+
+
+def test_the_mean_of_pairs() -> None:
+    found = paired_mean([3.0, 4.0, 5.0, 8.0], [2.0, 2.0, 4.0, 4.0])
+    assert found.value == 2.0
+    assert found.half == pytest.approx(3.182 * 2.0**0.5 / 2, rel=0.004)
+    assert math.isnan(paired_mean([1.0], [0.5]).low)
