@@ -17,7 +17,6 @@ SCORES: Mapping[str, tuple[str, ...]] = {
     "embed": ("rank1",),
 }
 """Scores of each task that can have a budget."""
-TITLES = {"map": "mAP50-95", "top1": "top-1", "hota": "HOTA", "idf1": "IDF1", "rank1": "rank-1"}
 POINTS = 100.0
 _GRAINS = 4
 """One picture must not be more than this part of a budget of top-1."""
@@ -70,17 +69,21 @@ def _points(number: str, part: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What INT8 costs one score: both scores from 0 to 1, the loss and its interval in points.
+    """What INT8 costs one score: ``exact`` is float32's, from 0 to 1; the loss is in points.
 
     ``seen``: how many pictures (or frames) the score is of; ``budget`` None: only told.
     """
 
     score: str
     exact: float
-    quantised: float
     loss: Interval
     seen: int
     budget: float | None = None
+
+    @property
+    def quantised(self) -> float:
+        """INT8's score, from 0 to 1."""
+        return self.exact - self.loss.value / POINTS
 
     @property
     def verdict(self) -> Verdict:
@@ -90,17 +93,16 @@ class Loss:
             return "keeps"
         if self.loss.low > self.budget:
             return "breaks"
-        if not self.resolved:
+        if self.needed > self.seen:
             return "unresolved"
         return "keeps" if self.loss.value <= self.budget else "breaks"
 
     @property
-    def resolved(self) -> bool:
-        return self.needed <= self.seen
-
-    @property
     def needed(self) -> int:
-        """Pictures that would resolve the budget: an interval narrows with the root of them."""
+        """Pictures that would resolve the budget: an interval narrows with the root of them.
+
+        For tracking these are frames, followed through as many noises.
+        """
         if self.budget is None:
             return 0
         if math.isnan(self.loss.half):
@@ -108,11 +110,6 @@ class Loss:
         wanted = self.seen * (self.loss.half / self.budget) ** 2
         grains = _GRAINS * POINTS / self.budget if self.score == "top1" else 0.0
         return math.ceil(round(max(wanted, grains), 6))
-
-    @property
-    def excess(self) -> float:
-        """The loss as a multiple of the budget; 0 without one."""
-        return self.loss.value / self.budget if self.budget is not None else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON's own types; NaN becomes None."""

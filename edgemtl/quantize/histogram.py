@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -27,7 +28,7 @@ class Rule(Protocol):
     def name(self) -> str: ...
 
     def limits(self, seen: HistogramObserver) -> tuple[float, float]:
-        """(low, high) in real units, within the extremes."""
+        """(low, high) in real units; the observer keeps them within the extremes."""
         ...
 
 
@@ -206,17 +207,17 @@ def _divergence(sizes: NDArray[np.float64], end: int) -> float:
     return float((p[there] * np.log(p[there] / np.maximum(q[there], 1e-12))).sum())
 
 
+_PLAIN: Mapping[str, Rule] = {rule.name: rule for rule in (MinMax(), Mse(), Entropy())}
+
+
 def make_rule(kind: str, percent: float = 99.999) -> Rule:
     """A rule by name. Raises ConfigError for others."""
     if kind == "percentile":
         return Percentile(percent)
-    plain: dict[str, type[MinMax | Mse | Entropy]] = {
-        "minmax": MinMax, "mse": Mse, "entropy": Entropy,
-    }  # fmt: skip
-    if kind not in plain:
-        known = ", ".join(sorted([*plain, "percentile"]))
+    if kind not in _PLAIN:
+        known = ", ".join(sorted([*_PLAIN, "percentile"]))
         raise ConfigError(f"observer: expected one of {known}, got '{kind}'")
-    return plain[kind]()
+    return _PLAIN[kind]
 
 
 def make_observer(kind: str, percent: float = 99.999) -> Observer:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgemtl.engine.session import Session
+from edgemtl.errors import ConfigError
 from edgemtl.evaluate import EvaluateOptions
 from edgemtl.evaluate.model import run_model
 from edgemtl.evaluate.sample import Sample
@@ -19,23 +20,31 @@ from edgemtl.evaluate.trackrun import Jitter
 from edgemtl.metrics import TrackingScores, combine
 from edgemtl.metrics.bootstrap import Interval
 from edgemtl.progress import track
-from edgemtl.quantize.budget import POINTS, Budget, Loss
+from edgemtl.quantize.budget import POINTS, SCORES, Budget, Loss
 
 if TYPE_CHECKING:
     from edgemtl.data.config import DataMix
 
-TRACKED = ("hota", "idf1")
-_SAMPLED = ("map", "top1", "rank1")
+_TRACKED = SCORES["track"]
+_SAMPLED = tuple(s for scores in SCORES.values() for s in scores if s not in _TRACKED)
 
 
 @dataclass(frozen=True, slots=True)
 class LossOptions:
-    """``repeats`` of the bootstrap over pictures; ``jitters``: seeded noises for the tracker."""
+    """``repeats`` of the bootstrap over pictures; ``jitters``: seeded noises for the tracker.
+
+    Raises ConfigError for fewer than one.
+    """
 
     repeats: int = 500
     jitters: int = 20
     seed: int = 0
     jitter: Jitter = field(default_factory=Jitter)
+
+    def __post_init__(self) -> None:
+        for name in ("repeats", "jitters"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
 
 class Measured:
@@ -50,7 +59,7 @@ class Measured:
     @property
     def known(self) -> tuple[str, ...]:
         """The scores that the data have truth for."""
-        tracked = TRACKED if any(run.tracking is not None for run in self._runs) else ()
+        tracked = _TRACKED if any(run.tracking is not None for run in self._runs) else ()
         return (*(s for s in _SAMPLED if s in self.sample.known), *tracked)
 
     def seen(self, score: str) -> int:
@@ -59,7 +68,7 @@ class Measured:
             return sum(len(r.indices) for r in self._runs if r.detection is not None)
         if score == "top1":
             return sum(len(r.scene.truth) for r in self._runs if r.scene is not None)
-        if score in TRACKED:
+        if score in _TRACKED:
             return sum(len(r.kept) for r in self._runs)
         return sum(len(r.indices) for r in self._runs if r.retrieval is not None)
 
@@ -83,20 +92,16 @@ class Measured:
 
         The pictures drawn for the interval are the same ones for both; so are the tracker's noises.
         """
-        found = []
+        found, options = [], self._options
         for score in exact.known:
-            if score in TRACKED:
-                pair = [[getattr(s, score) for s in side.tracked] for side in (exact, self)]
-                loss, means = paired_mean(*pair), [fmean(side) for side in pair]
+            if score in _TRACKED:
+                first, second = ([getattr(s, score) for s in m.tracked] for m in (exact, self))
+                loss, value = paired_mean(first, second), fmean(first)
             else:
-                options = self._options
                 loss = exact.sample.minus(self.sample, score, options.repeats, options.seed)
-                every = np.ones(sum(self.sample.sizes))
-                means = [side.sample.score(score, every) for side in (exact, self)]
+                value = exact.sample.score(score, np.ones(sum(exact.sample.sizes)))
             points = Interval(loss.value * POINTS, loss.low * POINTS, loss.high * POINTS)
-            found.append(
-                Loss(score, means[0], means[1], points, exact.seen(score), budget.of(score))
-            )
+            found.append(Loss(score, value, points, exact.seen(score), budget.of(score)))
         return found
 
 

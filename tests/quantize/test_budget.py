@@ -9,7 +9,7 @@ import pytest
 from edgemtl.errors import ConfigError
 from edgemtl.metrics.bootstrap import Interval
 from edgemtl.quantize.budget import Budget, Loss
-from edgemtl.quantize.losses import paired_mean, student_t
+from edgemtl.quantize.losses import LossOptions, paired_mean, student_t
 
 
 def test_a_budget_is_read_and_told_again() -> None:
@@ -43,20 +43,29 @@ def test_anything_else_is_refused(text: str) -> None:
     ],
 )
 def test_verdicts(value: float, low: float, high: float, verdict: str) -> None:
-    loss = Loss("map", 0.5, 0.5 - value / 100, Interval(value, low, high), 100, budget=1.0)
+    loss = Loss("map", 0.5, Interval(value, low, high), 100, budget=1.0)
     assert loss.verdict == verdict
-    assert Loss("map", 0.5, 0.5, Interval(value, low, high), 100).verdict == "keeps"
+    assert Loss("map", 0.5, Interval(value, low, high), 100).verdict == "keeps"
 
 
 def test_how_many_pictures_would_do() -> None:
-    wide = Loss("map", 0.5, 0.5, Interval(0.2, -1.8, 2.2), 100, budget=1.0)
+    wide = Loss("map", 0.5, Interval(0.2, -1.8, 2.2), 100, budget=1.0)
     assert wide.needed == 400
     # one picture of a hundred is a point: too coarse for half a point, whatever the interval
-    coarse = Loss("top1", 0.9, 0.9, Interval(0.0, 0.0, 0.0), 100, budget=0.5)
+    coarse = Loss("top1", 0.9, Interval(0.0, 0.0, 0.0), 100, budget=0.5)
     assert (coarse.verdict, coarse.needed) == ("unresolved", 800)
-    assert Loss("top1", 0.9, 0.9, Interval(0.0, 0.0, 0.0), 800, budget=0.5).verdict == "keeps"
-    assert wide.excess == pytest.approx(0.2)
-    assert wide.to_dict()["verdict"] == "unresolved"
+    assert Loss("top1", 0.9, Interval(0.0, 0.0, 0.0), 800, budget=0.5).verdict == "keeps"
+    told = wide.to_dict()
+    assert (told["fp32"], told["int8"]) == (0.5, pytest.approx(0.498))
+    assert told["verdict"] == "unresolved"
+    unknown = Loss("map", 0.5, Interval(math.nan, math.nan, math.nan), 10, budget=1.0)
+    assert (unknown.to_dict()["int8"], unknown.to_dict()["low"]) == (None, None)
+
+
+@pytest.mark.parametrize("key", ["repeats", "jitters"])
+def test_at_least_one_of_each(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: expected at least 1, got 0"):
+        LossOptions(**{key: 0})
 
 
 @pytest.mark.parametrize(

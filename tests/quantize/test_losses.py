@@ -1,4 +1,4 @@
-"""What a model loses against itself is nothing; against a worse one, what the evaluation says."""
+"""What a model loses: against itself nothing, in INT8 what the evaluation says, broken a lot."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from edgemtl.data.config import DataMix
 from edgemtl.data.synthetic import SyntheticWorld
 from edgemtl.engine import open_session
+from edgemtl.evaluate import Evaluation, evaluate_model
+from edgemtl.graph.ranges import load_ranges, save_ranges
 from edgemtl.models import resolve_model
 from edgemtl.quantize.budget import Budget
 from edgemtl.quantize.calibrate import rebuild
@@ -17,38 +19,57 @@ from edgemtl.quantize.losses import LossOptions, Measured
 
 TABLE = Path(__file__).resolve().parents[2] / "calibration" / "tables" / "toy.ranges.json"
 OPTIONS = LossOptions(repeats=50, jitters=4)
+BUDGET = Budget.parse("det=1,cls=5,track=1")
+Seen = dict[str, tuple[Measured, Evaluation]]
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Measured]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """`toy` in float, in INT8, and in INT8 with ranges that cut most of the values off."""
     world = SyntheticWorld(8, 2, 60, (192, 320))
     mix = DataMix(world.classes, world.image_classes, (world,))
-    int8 = rebuild(resolve_model("toy"), TABLE, tmp_path_factory.mktemp("toy") / "m.onnx").host
-    found = []
-    for model in ("toy", int8):
+    folder = tmp_path_factory.mktemp("toy")
+    table = load_ranges(TABLE)
+    narrow = {name: (low / 8, high / 8) for name, (low, high) in table.ranges.items()}
+    save_ranges(table.model_copy(update={"ranges": narrow}), folder / "narrow.json")
+    models = {
+        "float": resolve_model("toy"),
+        "int8": rebuild(resolve_model("toy"), TABLE, folder / "m.onnx").host,
+        "broken": rebuild(resolve_model("toy"), folder / "narrow.json", folder / "b.onnx").host,
+    }
+    found = {}
+    for name, model in models.items():
         with closing(open_session(model, threads=1)) as session:
-            found.append(Measured(session, mix, OPTIONS, str(model)))
+            found[name] = Measured(session, mix, OPTIONS, name), evaluate_model(session, mix)
     return found
 
 
-def test_a_model_loses_nothing_against_itself(measured: list[Measured]) -> None:
-    exact, _ = measured
-    for loss in exact.losses(exact, Budget.parse("det=1,cls=5,track=1")):
+def test_a_model_loses_nothing_against_itself(seen: Seen) -> None:
+    exact, _ = seen["float"]
+    for loss in exact.losses(exact, BUDGET):
         assert (loss.loss.value, loss.loss.low, loss.loss.high) == (0, 0, 0)
         assert loss.verdict == "keeps", loss.score
         assert loss.seen == 120
 
 
-def test_losses_are_differences_of_scores(measured: list[Measured]) -> None:
-    exact, int8 = measured
-    losses = {loss.score: loss for loss in int8.losses(exact, Budget.parse("det=1"))}
+def test_losses_are_those_of_the_evaluation(seen: Seen) -> None:
+    (exact, in_float), (int8, in_int8) = seen["float"], seen["int8"]
+    losses = {loss.score: loss for loss in int8.losses(exact, BUDGET)}
     assert set(losses) == {"map", "top1", "rank1", "hota", "idf1"}
+    for score, task in (("map", "detection"), ("top1", "classification"), ("rank1", "retrieval")):
+        values = [getattr(getattr(e.together, task), score) for e in (in_float, in_int8)]
+        assert (losses[score].exact, losses[score].quantised) == pytest.approx(tuple(values))
+    for score in ("hota", "idf1"):  # with noise: near, not equal
+        for value, whole in ((losses[score].exact, in_float), (losses[score].quantised, in_int8)):
+            assert value == pytest.approx(getattr(whole.together.tracking, score), abs=0.05)
     for loss in losses.values():
-        assert loss.loss.value == pytest.approx(100 * (loss.exact - loss.quantised))
         assert loss.loss.low <= loss.loss.value <= loss.loss.high
-        assert 0.2 < loss.exact <= 1
-        assert abs(loss.loss.value) < 5
-    assert losses["map"].budget == 1
-    assert losses["top1"].budget is None
-    again = {loss.score: loss for loss in int8.losses(exact, Budget.parse("det=1"))}
-    assert again == losses
+    assert (losses["map"].budget, losses["rank1"].budget) == (1, None)
+    assert {loss.score: loss for loss in int8.losses(exact, BUDGET)} == losses
+
+
+def test_a_broken_model_breaks_its_budget(seen: Seen) -> None:
+    losses = {loss.score: loss for loss in seen["broken"][0].losses(seen["float"][0], BUDGET)}
+    for score in ("map", "hota", "idf1"):
+        assert losses[score].loss.low > 1, score
+        assert losses[score].verdict == "breaks", score
