@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from edgemtl.data.config import load_data
+from edgemtl.data.identities import trained_identities
 from edgemtl.export import export_network
 from edgemtl.files import write_text
 from edgemtl.nn.checkpoint import load_network, save_checkpoint
@@ -35,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--min-score", type=float, help="the runtime's default, if not as trained")
     arguments = parser.parse_args()
     name: str = arguments.name
@@ -44,6 +46,10 @@ def main() -> None:
     network, manifest = load_network(arguments.checkpoint)
     if arguments.min_score is not None:
         manifest = manifest.model_copy(update={"min_score": arguments.min_score})
+    if manifest.embedding_dim is not None:
+        # a run that began before checkpoints said whom they were trained on
+        mix = load_data(ROOT / "benchmarks" / "data" / f"{name}.toml", "train", arguments.data_root)
+        manifest = manifest.model_copy(update={"identities": trained_identities(mix.sets)})
     round_weights(network)
     save_checkpoint(folder / f"{name}.safetensors", network, manifest, half=True)
     report = export_network(network, manifest, folder / f"{name}.onnx")
