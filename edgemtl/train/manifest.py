@@ -25,6 +25,14 @@ def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
             "take it out of tasks, or add data that label it",
         )
     tasks &= set(config.tasks or tasks)
+    # alone they can be trained, at true boxes
+    blind = "detect" not in tasks and tasks > {"embed"}
+    if blind and config.network.embedding_grid:
+        raise ConfigError(
+            "network.embedding_grid: embeddings at a grid of places need boxes, and "
+            f"{sorted(tasks)} finds none",
+            "train detect too, embed alone, or leave network.embedding_grid out",
+        )
     told = mix.attributes if {"attributes", "detect"} <= tasks else {}
     width = config.network.embedding_dim if "embed" in tasks else None
     return Manifest(

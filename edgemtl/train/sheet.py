@@ -35,7 +35,9 @@ def draw_predictions(
     parts = []
     for data in sets:
         session = session_of(data)
-        if len(data) and set(data.tasks) & set(session.manifest.tasks):
+        said = set(session.manifest.tasks)
+        # a model of embeddings alone says nothing that could be drawn, nor may it run without boxes
+        if len(data) and said & set(data.tasks) and said != {"embed"}:
             parts += _part(session, data)
     if parts:
         write_picture(path, d.below(parts, 8))

@@ -83,6 +83,18 @@ def test_only_these_heads_exist_and_are_trained(
     assert (outputs.image_probs is not None) == ("classify" in tasks)
 
 
+def test_embeddings_inside_boxes_are_trained_alone_or_with_boxes(tmp_path: Path) -> None:
+    shape = {**SMALL, "embedding_grid": (2, 1)}
+    inside = config(4, ["embed"]).model_dump(by_alias=True)
+    inside |= {"network": shape, "validate": {"every": 16}}
+    best = loop.run_training(TrainConfig.model_validate(inside), out=tmp_path / "run")
+    scores = [row["scores"] for row in read_rows(best.parent) if "score" in row]
+    assert [set(score) for score in scores] == [{"shapes.rank1"}] * 2
+    mixed = TrainConfig.model_validate(inside | {"tasks": ["embed", "classify"]})
+    with pytest.raises(ConfigError, match=r"embedding_grid: .* need boxes, and \['classify'"):
+        loop.run_training(mixed, out=tmp_path / "mixed")
+
+
 def test_embeddings_alone_learn_to_tell_objects_apart(tmp_path: Path, shapes: DataMix) -> None:
     best = loop.run_training(config(25, ["embed"]), out=tmp_path / "run")
     network, manifest = load_network(best)
