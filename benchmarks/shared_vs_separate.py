@@ -5,8 +5,7 @@
 
 Same backbone, neck, data, pictures and number of steps; the three differ in `tasks` alone:
 detection, image class, embeddings. The separate pipeline runs all three on a picture; a
-detection's embedding is what the re-identification network says at the point of the detection's
-box (see edgemtl.train.lookup), or inside the box on real data, whose networks look there. So IDF1
+detection's embedding is what the re-identification network says inside the detection's box. So IDF1
 and rank-1 of the separate networks are of detections of the one with embeddings of the other,
 through the same tracker and the same evaluation as the shared network's. Latency is of ONNX
 Runtime on one thread, batch 1, all networks taking turns in one process; the separate networks' is
@@ -55,11 +54,12 @@ SYNTHETIC: study.Json = {
     "name": "study", "data": study.HERE / "data" / "study.toml", "size_hw": [128, 224],
     "images": 16000, "batch": 8, "group": 4, "cache_mb": 1500,
     "network": {"backbone": "efficientnet_lite0", "weights": "$EDGEMTL_LITE0",
-                "fold_batch_norm": True, "frozen_stages": 1, "neck_width": 64},
+                "fold_batch_norm": True, "frozen_stages": 1, "neck_width": 64,
+                "embedding_grid": [5, 3], "embedding_hidden": 128},
     "augment": {"scale": [0.8, 1.25], "mosaic": 0.0, "gain": 0.15, "bias": 10.0,
                 "saturation": 0.15},
     "optimiser": {"rate": 1.5e-3, "backbone_rate": 0.3, "amp": "bf16"},
-    "loss": {"embed": 0.2}, "validate": {"every": 4000, "limit": 600},
+    "loss": {"embed": 0.5}, "validate": {"every": 4000, "limit": 600},
     "data_checks": {"seconds": 2.0},  # a rendered world has no mistakes, and times are compared
 }  # fmt: skip
 REAL: study.Json = {
@@ -69,7 +69,7 @@ REAL: study.Json = {
                 "fold_batch_norm": True, "frozen_stages": 3, "neck_width": 96,
                 "embedding_grid": [5, 3], "embedding_hidden": 128},
     "augment": {"scale": [0.6, 1.6], "mosaic": 0.35, "mosaic_until": 0.6, "identity_colour": 0.4},
-    "optimiser": {"rate": 1e-3, "backbone_rate": 0.06, "amp": "bf16"},
+    "optimiser": {"rate": 1e-3, "backbone_rate": 0.25, "amp": "bf16"},
     "validate": {"every": 2000}, "data_checks": {"seconds": 2.0},
 }  # fmt: skip
 QUICK: study.Json = {"images": 64, "size_hw": [64, 96], "validate": {"every": 32, "limit": 60}}
@@ -94,7 +94,7 @@ def sessions(folder: Path) -> tuple[Session, Session]:
     """The shared network and the three as one."""
     alone = [open_session(folder / kind / "fp32.onnx", threads=1) for kind in SEPARATE[:2]]
     shared = open_session(folder / "shared" / "fp32.onnx", threads=1)
-    return shared, Joined(*alone, Looker(folder / "embed"))
+    return shared, Joined(*alone, Looker(folder / "embed" / "run"))
 
 
 def headline(scores: study.Json) -> dict[str, float]:

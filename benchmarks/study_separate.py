@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgemtl.data.config import load_data
-from edgemtl.engine import open_session
 from edgemtl.engine.session import Session, Slot, Ticket
 from edgemtl.export import export_network
 from edgemtl.manifest import Manifest
@@ -21,13 +20,12 @@ from edgemtl.nn.network import PIXEL_ZERO, MultiTaskNetwork
 from edgemtl.quantize.calibrate import CalibrateOptions, calibrate
 from edgemtl.quantize.recipe import MixedPictures
 from edgemtl.records import F32, NetOutputs
-from edgemtl.train.lookup import points_of
 
 CALIBRATION = CalibrateOptions(limit=100, held_out=20)
 
 
 class AtBoxes(nn.Module):
-    """A network of embeddings alone that looks inside boxes, at as many fixed ones as detections.
+    """A network of embeddings alone, of as many fixed boxes as it has detections.
 
     Its own graph would want the boxes as an input; what is timed is the same with them built in.
     """
@@ -65,18 +63,14 @@ def averaged(run: Path) -> tuple[MultiTaskNetwork, Manifest]:
 def deploy(run: Path, folder: Path, data: Path, root: Path | None) -> Path:
     """``fp32.onnx`` and ``int8.onnx`` in ``folder``, once; the path of the former.
 
-    A network of embeddings alone has as many as there are detections in a picture, for the latency;
-    one that looks at points also becomes ``every_point.onnx``, which says them at all points.
+    A network of embeddings alone has as many as there are detections in a picture, for the latency.
     """
     network, manifest = averaged(run)
-    made, alone = folder / "fp32.onnx", manifest.tasks == ("embed",)
-    inside = alone and isinstance(network.embed, GridEmbeddingHead)
+    made = folder / "fp32.onnx"
     if not made.exists():
-        shown: Any = AtBoxes(network, manifest) if inside else network
+        alone = manifest.tasks == ("embed",)
+        shown: Any = AtBoxes(network, manifest) if alone else network
         export_network(shown, manifest, made)
-    if alone and not inside and not (folder / "every_point.onnx").exists():
-        network.config = network.config.model_copy(update={"top_k": 10**6})
-        export_network(network, manifest, folder / "every_point.onnx")
     if not (folder / "int8.onnx").exists():
         pictures = MixedPictures(load_data(data, "train", root), 120)
         calibrate(made, pictures, folder / "int8.onnx", CALIBRATION)
@@ -84,22 +78,16 @@ def deploy(run: Path, folder: Path, data: Path, root: Path | None) -> Path:
 
 
 class Looker:
-    """Embeddings of given boxes by a network of embeddings alone, from ``deploy``'s folder.
+    """Embeddings of given boxes by a network of them alone: by torch, as no graph takes boxes.
 
-    At the points of the boxes by ONNX Runtime; inside the boxes by torch, as no graph takes them.
+    ``folder``: of its training.
     """
 
     def __init__(self, folder: Path) -> None:
-        every = folder / "every_point.onnx"
-        self._session = open_session(every, threads=1) if every.exists() else None
-        self._network, self.manifest = averaged(folder / "run")
+        self._network, self.manifest = averaged(folder)
 
     def embeddings(self, images: NDArray[Any], boxes_net: F32) -> F32:
         """f32 [1, K, D] for images i8 [1, 3, h, w] and boxes f32 [K, 4]."""
-        if self._session is not None:
-            every = self._session.infer(images).embeddings
-            assert every is not None
-            return every[:, points_of(boxes_net, self.manifest.input.size_hw)]
         head = self._network.embed
         assert isinstance(head, GridEmbeddingHead)
         with torch.no_grad():
@@ -107,20 +95,15 @@ class Looker:
             found: F32 = head(fine, torch.from_numpy(boxes_net.copy())[None]).numpy()
         return found
 
-    def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
-
 
 class Joined:
     """Three networks of one input as one session; see ``edgemtl.engine.session.Session``.
 
     Boxes and classes are the first one's, the image class the second one's; embeddings are the
-    third one's at (or inside) the boxes.
+    third one's inside the boxes.
     """
 
     def __init__(self, detect: Session, classify: Session, look: Looker) -> None:
-        self._parts = (detect, classify, look)
         self._detect, self._classify, self._look = detect, classify, look
         first = detect.manifest
         assert first.input == classify.manifest.input == look.manifest.input
@@ -160,5 +143,5 @@ class Joined:
         return NetOutputs(found.boxes_net, found.scores, found.labels, looks, scene.image_probs)
 
     def close(self) -> None:
-        for part in self._parts:
-            part.close()
+        self._detect.close()
+        self._classify.close()
