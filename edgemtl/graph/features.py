@@ -18,7 +18,8 @@ FEATURE_KINDS = frozenset(
 )
 _KEEPS_VALUES = frozenset({"MaxPool", "Resize"})
 _SAMPLERS = frozenset({"GridSample"})
-"""They read a few places of a whole map, which is a feature for all that."""
+"""They read a few places of a whole map, which is a feature for all that; but not where a depthwise
+convolution makes it, whose integers cost more on the way there and back than they save."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,9 @@ def plan_quantisation(
     for node in chosen:
         wanted.update(dict.fromkeys(index.activations(node)))
         readers = index.consumers.get(node.output[0], [])
-        stays = any(r.output[0] in outputs or r.op_type in _SAMPLERS for r in readers)
-        if node.op_type == "Conv" and not stays:
+        stays = any(r.output[0] in outputs for r in readers)
+        sampled = any(r.op_type in _SAMPLERS for r in readers) and not _depthwise(node, index)
+        if node.op_type == "Conv" and not (stays or sampled):
             predictors.add(node.output[0])
         else:
             wanted[node.output[0]] = None
@@ -97,6 +99,11 @@ def plan_quantisation(
     kinds = _KEEPS_VALUES | {"Concat"} if share_concat else _KEEPS_VALUES
     groups = _groups([n for n in chosen if n.op_type in kinds], index)
     return QuantisationPlan(convs, frozenset(predictors), tensors, groups)
+
+
+def _depthwise(node: NodeProto, index: GraphIndex) -> bool:
+    """One channel in for each channel out."""
+    return node.op_type == "Conv" and index.value(node.input[1]).shape[1] == 1
 
 
 def _is_float(node: NodeProto, index: GraphIndex, float_layers: Collection[str]) -> bool:

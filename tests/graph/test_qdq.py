@@ -106,27 +106,35 @@ def test_coordinates_logits_and_embeddings_are_never_quantised(dialect: Dialect)
 
 
 @DIALECTS
-def test_a_map_that_is_sampled_is_a_feature_and_the_samples_are_not(dialect: Dialect) -> None:
-    model = onnx.parser.parse_model("""
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_a_map_that_is_sampled_is_a_feature_and_the_samples_are_not(
+    dialect: Dialect, depthwise: bool
+) -> None:
+    # what a depthwise convolution makes stays float, as its integers would be read once
+    last = "Conv<group = 2>(mixed, d, b)" if depthwise else "Conv(mixed, w, b)"
+    model = onnx.parser.parse_model(
+        """
         <ir_version: 10, opset_import: ["" : 20]>
         sampled (float[1, 2, 6, 6] x, float[1, 3, 1, 2] places) => (float[1, 2, 3, 1] seen)
         <float[2, 2, 1, 1] w = {0.5, -0.25, 0.125, 1.0}, float[2, 1, 1, 1] d = {0.5, 2.0},
          float[2] b = {0.0, 0.1}> {
             mixed = Conv(x, w, b)
-            scaled = Conv<group = 2>(mixed, d, b)
+            scaled = LAST
             seen = GridSample<mode = "linear">(scaled, places)
-        }""")
+        }""".replace("LAST", last)
+    )
     plan = plan_quantisation(GraphIndex(model))
     assert [node.output[0] for node in plan.convs] == ["mixed", "scaled"]
-    assert not plan.predictors
-    assert plan.tensors == ("x", "mixed", "scaled")
+    assert plan.predictors == ({"scaled"} if depthwise else set())
+    assert plan.tensors == (("x", "mixed") if depthwise else ("x", "mixed", "scaled"))
     table = RangeTable(
         model="sampled", model_sha256=canonical_hash(model), images=1, content_sha256="0" * 64,
         observer="minmax", ranges=dict.fromkeys(plan.tensors, (-4.0, 4.0)),
     )  # fmt: skip
     index = GraphIndex(insert_qdq(model, table, dialect))
     (sampler,) = (node for node in index.nodes if node.op_type == "GridSample")
-    assert index.producer[sampler.input[0]].op_type == "DequantizeLinear"
+    maker = index.producer[sampler.input[0]].op_type
+    assert maker == ("Conv" if depthwise else "DequantizeLinear")
     assert sampler.input[1] == "places"
     assert sampler.output[0] == "seen"
 
