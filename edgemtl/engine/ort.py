@@ -34,16 +34,24 @@ class OrtSession(HostSession):
     """A network in ONNX Runtime; see ``engine.session.Session``.
 
     A thread of its own runs the network, so ``submit`` returns at once; the runtime releases the
-    GIL. Raises ModelError for files that are not ours, EngineError for what it cannot run.
+    GIL. ``emulate`` computes Q/DQ in float instead of fusing it into integer kernels: how the graph
+    of another backend is judged here. Raises ModelError for files that are not ours, EngineError
+    for what it cannot run.
     """
 
     def __init__(
-        self, path: Path, *, threads: int | None = None, batch: int = 1, slots: int = SLOTS
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        batch: int = 1,
+        slots: int = SLOTS,
+        emulate: bool = False,
     ) -> None:
         if batch < 1:
             raise ValueError(f"batch: expected at least 1, got {batch}")
         self._threads = threads or default_threads()
-        self._session = _load(path, self._threads)
+        self._session = _load(path, self._threads, emulate)
         meta = self._session.get_modelmeta().custom_metadata_map
         manifest = manifest_from_metadata(meta, str(path))
         inputs = _infos(self._session.get_inputs())
@@ -93,12 +101,14 @@ def _infos(tensors: list[Any]) -> list[TensorInfo]:
     ]
 
 
-def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _load(path: Path, threads: int, emulate: bool) -> onnxruntime.InferenceSession:
     data = model_bytes(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    if emulate:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     # threads that spin between frames starve decoding on small machines
     options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads > 1 else "1")
     try:

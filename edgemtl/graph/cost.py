@@ -10,6 +10,7 @@ from onnx import NodeProto, shape_inference
 
 from edgemtl.graph.index import GraphIndex
 
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _PASSES_VALUES = frozenset({"DequantizeLinear", "Cast", "Transpose", "Reshape", "Identity"})
 
 
@@ -28,6 +29,26 @@ def graph_cost(model: onnx.ModelProto) -> GraphCost:
 
     A product of which a shape is not known from the graph counts as nothing.
     """
+    sized = _sized(model)
+    index = GraphIndex(sized)
+    weights = set()
+    for node in index.nodes:
+        if node.op_type in _PRODUCTS:
+            used = [*node.input[1:], *_added(node, index)]
+            weights |= {name for name in (_source(name, index) for name in used) if name}
+    numbers = (math.prod(index.constants[name].dims) for name in weights)
+    return GraphCost(sum(node_macs(model).values()), sum(numbers))
+
+
+def node_macs(model: onnx.ModelProto) -> dict[str, int]:
+    """Multiply-accumulates of each convolution and matrix product, by its output's name."""
+    sized = _sized(model)
+    shapes = _shapes(sized.graph)
+    return {n.output[0]: _macs(n, shapes) for n in sized.graph.node if n.op_type in _PRODUCTS}
+
+
+def _sized(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with shapes."""
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     for value in (*sized.graph.input, *sized.graph.output):
@@ -35,18 +56,7 @@ def graph_cost(model: onnx.ModelProto) -> GraphCost:
         if first and not first[0].HasField("dim_value"):
             first[0].dim_value = 1
     del sized.graph.value_info[:]
-    sized = shape_inference.infer_shapes(sized, data_prop=True)
-    shapes = _shapes(sized.graph)
-    index = GraphIndex(sized)
-    macs, weights = 0, set()
-    for node in index.nodes:
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
-            continue
-        macs += _macs(node, shapes)
-        used = [*node.input[1:], *_added(node, index)]
-        weights |= {name for name in (_source(name, index) for name in used) if name}
-    numbers = (math.prod(index.constants[name].dims) for name in weights)
-    return GraphCost(macs, sum(numbers))
+    return shape_inference.infer_shapes(sized, data_prop=True)
 
 
 def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:

@@ -48,13 +48,15 @@ class Budget:
 
     def of(self, score: str) -> float | None:
         """The points that a score may lose; None where nothing was asked for."""
-        for task, scores in SCORES.items():
-            if score in scores:
-                return self.points.get(task)
-        return None
+        return self.points.get(task_of(score))
 
     def __str__(self) -> str:
         return ",".join(f"{task}={points:g}" for task, points in self.points.items())
+
+
+def task_of(score: str) -> str:
+    """The task that a score of SCORES belongs to."""
+    return next(task for task, scores in SCORES.items() if score in scores)
 
 
 def _points(number: str, part: str) -> float:
@@ -79,6 +81,20 @@ class Loss:
     loss: Interval
     seen: int
     budget: float | None = None
+
+    @property
+    def task(self) -> str:
+        """Its name in a budget."""
+        return task_of(self.score)
+
+    @property
+    def words(self) -> str:
+        """For people: the score, its loss and what was allowed."""
+        asked = "" if self.budget is None else f", allowed {self.budget:g}"
+        return (
+            f"{self.score} loses {self.loss.value:.2f} points "
+            f"({self.loss.low:.2f} to {self.loss.high:.2f}){asked}"
+        )
 
     @property
     def quantised(self) -> float:
@@ -111,11 +127,22 @@ class Loss:
         grains = _GRAINS * POINTS / self.budget if self.score == "top1" else 0.0
         return math.ceil(round(max(wanted, grains), 6))
 
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Loss:
+        """What :meth:`to_dict` wrote. Raises KeyError for anything else."""
+        keys = ("loss_points", "low", "high", "fp32")
+        points, low, high, exact = (
+            math.nan if values[key] is None else float(values[key]) for key in keys
+        )
+        interval = Interval(points, low, high)
+        return Loss(values["score"], exact, interval, values["seen"], values["budget"])
+
     def to_dict(self) -> dict[str, Any]:
         """JSON's own types; NaN becomes None."""
         values = {
             "score": self.score, "fp32": self.exact, "int8": self.quantised,
             "loss_points": self.loss.value, "low": self.loss.low, "high": self.loss.high,
             "seen": self.seen, "budget": self.budget, "verdict": self.verdict,
+            "needed": self.needed,
         }  # fmt: skip
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}

@@ -23,7 +23,7 @@ from edgemtl.quantize.collect import collect
 from edgemtl.quantize.histogram import ObserverKind, make_observer
 from edgemtl.quantize.images import ImageBatches, ImageSource, Split, split_images
 from edgemtl.quantize.observe import Observer
-from edgemtl.quantize.report import CalibrationReport, judge
+from edgemtl.quantize.report import CalibrationReport, Drop, TypedModel, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,11 @@ class OutputFiles:
         stem = out.with_suffix("")
         return OutputFiles(out, Path(f"{stem}.trt.onnx"), Path(f"{stem}.ranges.json"))
 
+    def opened(self, stack: ExitStack) -> OutputFiles:
+        """Temporary files that get these names when ``stack`` ends well: all of them or none."""
+        names = (self.host, self.trt, self.table)
+        return OutputFiles(*(stack.enter_context(atomic_path(name)) for name in names))
+
 
 def calibrate(
     model: Path,
@@ -74,24 +79,43 @@ def calibrate(
     broken picture, OutputError before any work if nothing can be written.
     """
     files = OutputFiles.beside(Path(out))
-    graph, manifest = _float_model(Path(model), files.host)
+    source = open_float(Path(model), files.host)
+    graph, manifest = source
     options = replace(options, batch=dims_of(graph.graph.input[0])[0] or options.batch)
     split = split_images(len(images), options.limit, options.held_out)
     with ExitStack() as stack:
-        host, trt, table = (
-            stack.enter_context(atomic_path(path)) for path in (files.host, files.trt, files.table)
-        )
+        places = files.opened(stack)
         ranges = measure_ranges(graph, manifest, images, split, options)
-        ort, for_trt = (
-            _write(graph, manifest, ranges, dialect, path)
-            for dialect, path in ((host_dialect(), host), (TRT, trt))
-        )
-        save_ranges(ranges, table)
         judges = ImageBatches(
             images, split.held_out or split.calibrate, manifest.input, options.batch
         )
-        drops = judge((graph, manifest), ort, for_trt, judges)
-        sizes = (Path(model).stat().st_size, host.stat().st_size, trt.stat().st_size)
+        drops = write_all(source, ranges, places, judges)
+        return report_of(Path(model), manifest, ranges, split, files, places, drops)
+
+
+def write_all(
+    source: TypedModel, ranges: RangeTable, places: OutputFiles, judges: ImageBatches
+) -> tuple[Drop, ...]:
+    """Both INT8 graphs and their table at ``places``, and how well they agree with ``source``."""
+    ort, for_trt = (
+        _write(*source, ranges, dialect, path)
+        for dialect, path in ((host_dialect(), places.host), (TRT, places.trt))
+    )
+    save_ranges(ranges, places.table)
+    return judge(source, ort, for_trt, judges)
+
+
+def report_of(
+    model: Path,
+    manifest: Manifest,
+    ranges: RangeTable,
+    split: Split,
+    files: OutputFiles,
+    places: OutputFiles,
+    drops: tuple[Drop, ...],
+) -> CalibrationReport:
+    """What was written to ``places``, and will be called ``files``."""
+    sizes = (model.stat().st_size, places.host.stat().st_size, places.trt.stat().st_size)
     return CalibrationReport(
         out=files.host,
         trt=files.trt,
@@ -106,7 +130,8 @@ def calibrate(
     )
 
 
-def _float_model(model: Path, out: Path) -> tuple[onnx.ModelProto, Manifest]:
+def open_float(model: Path, out: Path) -> TypedModel:
+    """A model that can be calibrated into ``out``. Raises CalibrationError or OutputError."""
     if out.absolute() == model.absolute():
         raise OutputError(f"out: '{out}' is the model itself", "name another file")
     graph, manifest = load_model(model)
@@ -146,16 +171,27 @@ def measure_ranges(
 ) -> RangeTable:
     """The range table of a float model over the calibration part of a split."""
     batches = ImageBatches(images, split.calibrate, manifest.input, options.batch)
-    shown = track(batches, "calibrating", len(batches))
-    found = collect(graph, shown, options.make)
+    found = collect(graph, track(batches, "calibrating", len(batches)), options.make)
+    return table_of((graph, manifest), batches, options.make().name, found.ranges, found.means)
+
+
+def table_of(
+    source: TypedModel,
+    batches: ImageBatches,
+    observer: str,
+    ranges: dict[str, tuple[float, float]],
+    means: dict[str, tuple[float, ...]],
+) -> RangeTable:
+    """A range table of what was seen of ``batches``."""
+    graph, manifest = source
     return RangeTable(
         model=manifest.name,
         model_sha256=canonical_hash(graph),
-        observer=options.make().name,
-        images=len(split.calibrate),
+        observer=observer,
+        images=len(batches.indices),
         content_sha256=batches.content_sha256,
-        ranges=found.ranges,
-        means=found.means,
+        ranges=ranges,
+        means=means,
     )
 
 
@@ -176,7 +212,7 @@ def rebuild(model: Path, table: Path, out: Path) -> OutputFiles:
 
 def _write(
     graph: onnx.ModelProto, manifest: Manifest, ranges: RangeTable, dialect: Dialect, path: Path
-) -> tuple[onnx.ModelProto, Manifest]:
+) -> TypedModel:
     quantised, its_manifest = quantise_model(graph, manifest, ranges, dialect)
     save_model(quantised, its_manifest, path)
     return quantised, its_manifest

@@ -15,6 +15,7 @@ from edgemtl.evaluate.agreement import SCORE_SLACK
 from edgemtl.graph.qdq import corrected_inputs, quantisable_tensors
 from edgemtl.manifest import Manifest
 from edgemtl.ops import select
+from edgemtl.quantize.histogram import HistogramObserver, Rule
 from edgemtl.quantize.observe import ChannelMean, Observer
 from edgemtl.records import NetOutputs, RawOutputs, named_outputs
 
@@ -39,10 +40,33 @@ def open_onnx(
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """ranges: tensor -> (low, high); means: tensor -> mean of each channel."""
+    """observers: of each tensor; means: tensor -> mean of each channel."""
 
-    ranges: dict[str, tuple[float, float]]
+    observers: dict[str, Observer]
     means: dict[str, tuple[float, ...]]
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Tensor -> (low, high), as its observer says."""
+        return {name: observer.range() for name, observer in self.observers.items()}
+
+    def ranges_by(self, rule: Rule) -> dict[str, tuple[float, float]]:
+        """As another rule would choose. Raises TypeError if the observers counted nothing."""
+        found = {}
+        for name, observer in self.observers.items():
+            if not isinstance(observer, HistogramObserver):
+                raise TypeError(f"observers: expected histograms, '{name}' has {observer.name}")
+            found[name] = observer.range_by(rule)
+        return found
+
+
+def watch(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+    """A copy whose outputs are these tensors."""
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    del watched.graph.output[:]
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return watched
 
 
 def collect(
@@ -55,12 +79,8 @@ def collect(
     """
     observers = {name: make() for name in quantisable_tensors(model)}
     averages = {name: ChannelMean() for name in corrected_inputs(model)}
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
     names = list(dict.fromkeys([*observers, *averages]))
-    del watched.graph.output[:]
-    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = open_onnx(watched)
+    session = open_onnx(watch(model, names))
     entry = session.get_inputs()[0].name
     for batch in batches:
         for name, value in zip(names, session.run(names, {entry: batch}), strict=True):
@@ -71,10 +91,7 @@ def collect(
                 raise CalibrationError(f"tensor '{name}': {error.message}", error.hint) from error
             if name in averages:
                 averages[name].update(value)
-    return Statistics(
-        {name: observer.range() for name, observer in observers.items()},
-        {name: average.means() for name, average in averages.items()},
-    )
+    return Statistics(observers, {name: average.means() for name, average in averages.items()})
 
 
 def infer(

@@ -89,6 +89,14 @@ class CalibrationReport:
             lines.append(("same image class", [_share(share) for share in shares]))
         return table + [[name, *values] for name, values in lines]
 
+    def files(self) -> list[list[str]]:
+        """What was written, and what it is for."""
+        return [
+            [str(self.out), "this host"],
+            [str(self.trt), "TensorRT"],
+            [str(self.table), "the ranges of both"],
+        ]
+
     def text(self) -> str:
         """The report for people."""
         fp32, int8, _ = (size / 1e6 for size in self.sizes)

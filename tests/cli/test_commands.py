@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -110,6 +111,34 @@ def test_calibrate_observers_differ(cli: Cli, tmp_path: Path, tiny: Path, clip: 
         assert done.code == 0, done.err
         tables.append(Path(done.json["ranges"]).read_text(encoding="utf-8"))
     assert len(set(tables)) == len(tables)
+
+
+def test_calibrate_within_a_budget(cli: Cli, tmp_path: Path, folder: Path) -> None:
+    data = tmp_path / "data.toml"
+    data.write_text(
+        'classes = ["disc", "box", "triangle", "star", "ring"]\n'
+        'image_classes = ["day", "dusk", "night", "fog"]\n'
+        '[[val]]\nname = "world"\nformat = "synthetic"\nseed = 8\nclips = 1\n'
+        "frames_per_clip = 40\n",
+        encoding="utf-8",
+    )
+    out = tmp_path / "toy.int8.onnx"
+    asked = ["calibrate", "toy", "--images", folder, "--out", out, "--eval", data]
+    done = cli(*asked, "--allow-slower", "--observer", "minmax", "--json")
+    assert done.code == 0, done.err
+    assert done.json["kept"] is True
+    assert {one["score"] for one in done.json["chosen"]["losses"]["int8"]} >= {"map", "top1"}
+    for words in ("int8 trt: map", "(recommended)", "layers in float: none", ".report.md"):
+        assert words in done.err
+    assert Path(done.json["trt"]).is_file()
+    # forty frames cannot tell a tenth of a point, and one who asks for it is told so
+    out.unlink()
+    done = cli(*asked, "--budget", "cls=0.1")
+    assert done.code == 1
+    assert re.search(r"cls=0\.1 \(top1\) needs about 4000 pictures, there are 40", done.err)
+    assert not out.exists()
+    assert cli(*asked, "--budget", "speed=1").code == 1
+    assert cli(*asked, "--allow-overlap", "nobody").code == 1
 
 
 def test_bench_reports_stages_and_writes_the_plot(

@@ -12,7 +12,7 @@ PACKAGE = Path(edgemtl.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "manifest", "files", "progress", "models"),
     ("_native", "records"),
-    ("ops", "metrics", "engine.session", "track_file", "drawing"),
+    ("ops", "metrics", "engine.session", "track_file", "drawing", "svg"),
     ("nn", "data", "track", "graph", "engine"),
     ("evaluate",),
     ("train", "export", "adopt", "quantize", "engine.build", "runtime", "bench"),

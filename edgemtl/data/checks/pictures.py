@@ -55,6 +55,18 @@ class Looks:
             np.zeros(n, np.bool_),
         )
 
+    def put(self, index: int, picture: U8) -> None:
+        """Note what a picture, u8 [H, W, 3] BGR, looks like."""
+        self.keep(index, features(picture))
+
+    def keep(self, index: int, found: tuple[Any, ...]) -> None:
+        """Note what :func:`features` said of a picture."""
+        self.seen[index] = True
+        arrays: list[NDArray[Any]] = [self.sizes, self.content, self.gradient]
+        arrays += [self.thumbs, self.flat]
+        for array, value in zip(arrays, found, strict=True):
+            array[index] = value
+
 
 def look_at(sets: Sequence[DataSet], seconds: float) -> list[Looks]:
     """Look at the pictures of ``sets`` for at most so long, once their videos are decoded.
@@ -71,12 +83,7 @@ def look_at(sets: Sequence[DataSet], seconds: float) -> list[Looks]:
             data.image(0)  # a video is decoded as a whole: training would wait for it as well
     lengths = [len(data) for data in sets]
     for which, index, found in visit(lengths, work, seconds, "looking at pictures"):
-        look = looks[which]
-        look.seen[index] = True
-        arrays: list[NDArray[Any]] = [look.sizes, look.content, look.gradient]
-        arrays += [look.thumbs, look.flat]
-        for array, value in zip(arrays, found, strict=True):
-            array[index] = value
+        looks[which].keep(index, found)
     return looks
 
 

@@ -1,0 +1,201 @@
+"""``edgemtl calibrate --eval --budget``: INT8 that loses no more of each task than was allowed."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+import edgemtl
+from edgemtl.errors import CalibrationError
+from edgemtl.graph.dialect import host_dialect
+from edgemtl.graph.file import canonical_hash
+from edgemtl.graph.foreign import dims_of
+from edgemtl.graph.ranges import RangeTable
+from edgemtl.progress import track
+from edgemtl.quantize.budget import Budget
+from edgemtl.quantize.budget_report import BudgetReport
+from edgemtl.quantize.calibrate import (
+    CalibrateOptions,
+    OutputFiles,
+    open_float,
+    report_of,
+    table_of,
+    write_all,
+)
+from edgemtl.quantize.collect import collect
+from edgemtl.quantize.histogram import HistogramObserver, make_rule
+from edgemtl.quantize.images import ImageBatches, ImageSource, split_images
+from edgemtl.quantize.judge import Journal, Judge
+from edgemtl.quantize.losses import LossOptions
+from edgemtl.quantize.overlap import find_shared, require_apart
+from edgemtl.quantize.report import TypedModel
+from edgemtl.quantize.scales import find_oddities
+from edgemtl.quantize.search import Search, SearchOptions, Trial
+from edgemtl.quantize.sensitivity import Sensitivity, measure_sensitivity
+from edgemtl.quantize.speed import time_models
+
+if TYPE_CHECKING:
+    from edgemtl.data.config import DataMix
+
+_OTHERS = ("mse", "percentile", "minmax", "entropy")
+_PICTURES_EACH = 16
+"""For the error of a layer; all of its activations at the exits are in memory at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetOptions:
+    """``allow_overlap``: evaluation sets that may share pictures with the calibration;
+    ``allow_slower``: write INT8 even if float32 is faster on this host; ``threads`` of the network.
+    """
+
+    budget: Budget
+    losses: LossOptions = field(default_factory=LossOptions)
+    search: SearchOptions = field(default_factory=SearchOptions)
+    allow_slower: bool = False
+    allow_overlap: tuple[str, ...] = ()
+    threads: int | None = None
+
+
+def calibrate_within(
+    model: Path,
+    images: ImageSource,
+    mix: DataMix,
+    out: Path,
+    options: CalibrateOptions,
+    wanted: BudgetOptions,
+) -> BudgetReport:
+    """Calibrate on ``images`` so that every task of the budget keeps it on ``mix``.
+
+    Writes what :func:`edgemtl.quantize.calibrate.calibrate` writes, and a report beside it; of a
+    search that found nothing the report alone. A search that was stopped goes on where it was.
+    Raises CalibrationError for a budget that cannot be kept or cannot be told, for an evaluation
+    that shares pictures with the calibration, and where float32 is faster.
+    """
+    files = OutputFiles.beside(Path(out))
+    source = open_float(Path(model), files.host)
+    options = replace(options, batch=dims_of(source[0].graph.input[0])[0] or options.batch)
+    names = [data.name for data in mix.sets]
+    require_apart((), wanted.allow_overlap, names)
+    with ExitStack() as stack:
+        places = files.opened(stack)
+        job = _Job(source, images, options, wanted)
+        shared, evaluation = find_shared(images, job.split.calibrate, mix)
+        require_apart(shared, wanted.allow_overlap, names)
+        facts = job.observe() | {"evaluation_sha256": evaluation}
+        report = BudgetReport(source[1].name, wanted.budget, facts, shared=shared)
+        report.oddities = find_oddities(source[0], job.seen)
+        journal = Journal(Path(f"{files.host.with_suffix('')}.search.json"), facts)
+        judge = Judge(source, job.table, mix, wanted.budget, wanted.losses, journal, wanted.threads)
+        try:
+            report.chosen = job.search(judge, report)
+            table = judge.table(report.chosen.candidate)
+            drops = write_all(source, table, places, job.judges)
+            report.calibration = report_of(
+                Path(model), source[1], table, job.split, files, places, drops
+            )
+            _speed(report, Path(model), places, wanted)
+        except CalibrationError as error:
+            report.problem = error.message
+            text, _, _ = report.save(files.host)
+            raise CalibrationError(error.message, f"{error.hint}; see {text}") from error
+        report.save(files.host)
+        journal.close()
+    return report
+
+
+class _Job:
+    """One calibration: a float model, its pictures, and what was seen of them."""
+
+    def __init__(
+        self,
+        source: TypedModel,
+        images: ImageSource,
+        options: CalibrateOptions,
+        wanted: BudgetOptions,
+    ) -> None:
+        self._source, self._images, self._options = source, images, options
+        self._wanted = wanted
+        self.split = split_images(len(images), options.limit, options.held_out)
+        self._batches = self._pictures(self.split.calibrate)
+        self._tables: dict[str, RangeTable] = {}
+
+    def observe(self) -> dict[str, Any]:
+        """Count all activations, from which every observer's ranges follow.
+
+        Returns what a loss depends on, and what a reader wants to know of it.
+        """
+        rule = make_rule(self._options.observer, self._options.percent)
+        shown = track(self._batches, "calibrating", len(self._batches))
+        self.seen = collect(self._source[0], shown, lambda: HistogramObserver(rule))
+        spec, losses = self._source[1].input, self._wanted.losses
+        return {
+            "model_sha256": canonical_hash(self._source[0]),
+            "images": len(self._batches.indices),
+            "content_sha256": self._batches.content_sha256,
+            "observer": self._options.observer,
+            "percent": self._options.percent,
+            "letterbox": f"{spec.size_hw[1]}x{spec.size_hw[0]}, pad {spec.pad}",
+            "budget": str(self._wanted.budget),
+            "bootstrap": losses.repeats,
+            "jitters": losses.jitters,
+            "seed": losses.seed,
+            "edgemtl": edgemtl.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+            "machine": platform.machine(),
+        }
+
+    def table(self, kind: str) -> RangeTable:
+        """The ranges that an observer would have chosen."""
+        if kind not in self._tables:
+            rule = make_rule(kind, self._options.percent)
+            ranges = self.seen.ranges_by(rule)
+            self._tables[kind] = table_of(
+                self._source, self._batches, rule.name, ranges, self.seen.means
+            )
+        return self._tables[kind]
+
+    def search(self, judge: Judge, report: BudgetReport) -> Trial:
+        """The trial to use; ``report`` gets all of them, however it ends."""
+        observers = dict.fromkeys((self._options.observer, *_OTHERS))
+        search = Search(judge, self._rank, tuple(observers), self._wanted.search)
+        report.trials = search.trials
+        try:
+            return search.go()
+        finally:
+            report.sensitivity = search.sensitivity
+
+    def _rank(self, observer: str) -> tuple[Sensitivity, ...]:
+        step = max(1, len(self.split.calibrate) // _PICTURES_EACH)
+        few = self._pictures(self.split.calibrate[::step][:_PICTURES_EACH])
+        return measure_sensitivity(self._source[0], self.table(observer), host_dialect(), few)
+
+    @property
+    def judges(self) -> ImageBatches:
+        """Pictures that set no range, if there are enough."""
+        return self._pictures(self.split.held_out or self.split.calibrate)
+
+    def _pictures(self, indices: Sequence[int]) -> ImageBatches:
+        return ImageBatches(self._images, indices, self._source[1].input, self._options.batch)
+
+
+def _speed(report: BudgetReport, model: Path, places: OutputFiles, wanted: BudgetOptions) -> None:
+    """Time both precisions. Raises CalibrationError if INT8 is not the faster one."""
+    report.speeds = time_models({"fp32": model, "int8": places.host}, wanted.threads)
+    exact, quantised = (report.speeds[name].p50_ms for name in ("fp32", "int8"))
+    report.recommended = "int8" if quantised < exact else "fp32"
+    if report.recommended == "fp32" and not wanted.allow_slower:
+        raise CalibrationError(
+            f"speed: INT8 keeps the budget but is slower on this host: {quantised:.2f} ms, "
+            f"float32 {exact:.2f} ms",
+            "run the float32 model here; for another device: --allow-slower",
+        )
