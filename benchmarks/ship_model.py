@@ -14,12 +14,14 @@ from pathlib import Path
 
 import torch
 
+from edgemtl import console
 from edgemtl.data.config import load_data
 from edgemtl.data.identities import trained_identities
 from edgemtl.export import export_network
 from edgemtl.files import write_text
 from edgemtl.nn.checkpoint import load_network, save_checkpoint
 from edgemtl.nn.network import MultiTaskNetwork
+from edgemtl.quantize.calibrate import OutputFiles
 from edgemtl.quantize.recipe import calibrate_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,9 +60,10 @@ def main() -> None:
     table.parent.mkdir(exist_ok=True)
     recipe = ROOT / "calibration" / "recipes" / f"{name}.toml"
     with tempfile.TemporaryDirectory() as scratch:
-        made = calibrate_recipe(recipe, Path(scratch) / f"{name}.int8.onnx", arguments.data_root)
-        print(made.text())
-        write_text(table, made.table.read_text(encoding="utf-8"))
+        out = Path(scratch) / f"{name}.int8.onnx"
+        made = calibrate_recipe(recipe, out, arguments.data_root, folder / f"{name}.onnx")
+        print(*(console.table(rows[1:], rows[0]) for rows in made.tables()), sep="\n\n")
+        write_text(table, OutputFiles.beside(out).table.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

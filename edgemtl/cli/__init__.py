@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import edgemtl
-from edgemtl.cli import frames, info, models, work
+from edgemtl.cli import frames, info, models, quantising, work
 from edgemtl.console import InterruptedRunError, print_error
 from edgemtl.errors import EdgeMTLError
 
@@ -29,8 +29,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _commands in (work.COMMANDS, models.COMMANDS, info.COMMANDS, frames.COMMANDS):
-    for _name, _function in _commands.items():
+for _room in (work, quantising, models, info, frames):
+    for _name, _function in _room.COMMANDS.items():
         app.command(_name)(_function)
 
 

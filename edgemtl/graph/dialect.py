@@ -36,6 +36,11 @@ class Dialect:
     share_concat: bool
 
     @property
+    def key(self) -> str:
+        """Tells all of them apart, in range tables."""
+        return f"{self.name} {self.activation}"
+
+    @property
     def limits(self) -> tuple[int, int]:
         """Smallest and largest integer of an activation."""
         if self.activation == "uint8":
@@ -60,6 +65,7 @@ ORT_ARM = Dialect(
     integer_bias=True, predictors=False, lean_add=False, share_concat=False,
 )
 # fmt: on
+DIALECTS = (TRT, ORT_X86, ORT_ARM)
 
 
 def host_dialect(machine: str | None = None) -> Dialect:

@@ -13,10 +13,12 @@ from onnx import NodeProto
 
 from edgemtl.graph.index import GraphIndex
 
-FEATURE_KINDS = frozenset(
-    {"Conv", "Clip", "Relu", "Add", "MaxPool", "AveragePool", "Resize", "Concat"}
-)
-_KEEPS_VALUES = frozenset({"MaxPool", "Resize"})
+FEATURE_KINDS = frozenset({
+    "Conv", "Clip", "Relu", "Sigmoid", "Mul", "Add", "MaxPool", "AveragePool", "Resize", "Concat",
+    "Slice",
+})  # fmt: skip
+"""Sigmoid and Mul where they are SiLU together: x times sigmoid of x."""
+_KEEPS_VALUES = frozenset({"MaxPool", "Resize", "Slice"})
 _SAMPLERS = frozenset({"GridSample"})
 """They read a few places of a whole map, which is a feature for all that; but not where a depthwise
 convolution makes it, whose integers cost more on the way there and back than they save."""
@@ -60,7 +62,23 @@ def _fits(node: NodeProto, index: GraphIndex) -> bool:
         return len(index.activations(node)) == 2
     if node.op_type == "Clip":
         return index.bounds(node) is not None
+    if node.op_type == "Slice":
+        return all(name in index.constants for name in node.input[1:] if name)
+    if node.op_type == "Sigmoid":
+        reader = index.only_reader(node.output[0])
+        return reader is not None and _is_silu(reader, index)
+    if node.op_type == "Mul":
+        return _is_silu(node, index)
     return node.op_type in FEATURE_KINDS
+
+
+def _is_silu(node: NodeProto, index: GraphIndex) -> bool:
+    """x * sigmoid(x), in either order."""
+    makers = [index.producer.get(name) for name in node.input]
+    return node.op_type == "Mul" and any(
+        maker is not None and maker.op_type == "Sigmoid" and maker.input[0] == other
+        for maker, other in zip(makers, reversed(node.input), strict=True)
+    )
 
 
 def activation_of(conv: NodeProto, index: GraphIndex) -> NodeProto | None:

@@ -38,14 +38,20 @@ def save_model(model: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
     backend, OutputError if nothing can be written.
     """
     path = Path(path)
+    emitted = with_manifest(model, manifest)
+    prove_emitted(emitted, manifest, str(path))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(emitted.SerializeToString(deterministic=True))
+
+
+def with_manifest(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
+    """A copy as :func:`save_model` writes it."""
     emitted = onnx.ModelProto()
     emitted.CopyFrom(model)
     kept = {p.key: p.value for p in emitted.metadata_props if p.key != METADATA_KEY}
     del emitted.metadata_props[:]
     helper.set_model_props(emitted, {**kept, METADATA_KEY: manifest.to_json()})
-    prove_emitted(emitted, manifest, str(path))
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(emitted.SerializeToString(deterministic=True))
+    return emitted
 
 
 def canonical_hash(model: onnx.ModelProto) -> str:

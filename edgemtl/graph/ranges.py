@@ -24,6 +24,8 @@ class RangeTable(BaseModel):
     ``ranges``: tensor -> (low, high) in real units. ``means``: input tensor of a convolution ->
     mean of each channel, for bias correction; empty for none. ``float_layers``: output tensors of
     layers that stay in float. ``model_sha256``: canonical hash of the float model it belongs to.
+    ``letterbox``, ``recipe`` (a file's name) and ``versions`` (package -> version) say how it was
+    made. ``graphs``: Dialect.key -> canonical hash of the graph that it makes of the model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,13 +39,17 @@ class RangeTable(BaseModel):
     ranges: dict[str, tuple[Finite, Finite]]
     means: dict[str, tuple[Finite, ...]] = Field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
+    letterbox: str = ""
+    recipe: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    graphs: dict[str, str] = Field(default_factory=dict)
 
     def to_json(self) -> str:
         """Readable and canonical: sorted keys, one tensor a line, the same bytes every time."""
         data = self.model_dump(mode="json")
         lines = []
         for key, value in sorted(data.items()):
-            if isinstance(value, dict):
+            if isinstance(value, dict) and value:
                 inner = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(value.items()))
                 lines.append(f" {json.dumps(key)}: {{\n" + ",\n".join(inner) + "\n }")
             else:
@@ -52,8 +58,9 @@ class RangeTable(BaseModel):
 
     @property
     def sha256(self) -> str:
-        """Hash of the canonical text; manifests of INT8 models quote it."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        """Hash of the canonical text without ``graphs``; manifests of INT8 models quote it."""
+        bare = self.model_copy(update={"graphs": {}})
+        return hashlib.sha256(bare.to_json().encode()).hexdigest()
 
     def span(self, tensors: tuple[str, ...]) -> tuple[float, float]:
         """The common range of tensors that share one, 0 included.

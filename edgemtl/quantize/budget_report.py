@@ -140,6 +140,15 @@ class BudgetReport:
             rows.append([f"`{one.layer.name}`", f"{one.layer.macs / 1e6:.1f}", *errors])
         return rows
 
+    def tables(self) -> list[list[list[str]]]:
+        """What a terminal shows: heading and rows of each table."""
+        return [self.loss_rows(), self.speed_rows()]
+
+    def notes(self) -> list[str]:
+        """Lines below the tables."""
+        floats = () if self.shown is None else self.shown.candidate.floats
+        return [f"layers in float: {', '.join(floats) or 'none'}"]
+
     def files(self) -> list[list[str]]:
         """What was written, and what it is for; nothing without an answer."""
         if self.calibration is None:

@@ -6,13 +6,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime
 
+import edgemtl
 from edgemtl.errors import CalibrationError, OutputError
 from edgemtl.files import atomic_path
-from edgemtl.graph.dialect import TRT, Dialect, host_dialect
+from edgemtl.graph.dialect import DIALECTS, TRT, host_dialect
 from edgemtl.graph.features import plan_quantisation
-from edgemtl.graph.file import canonical_hash, load_model, save_model
+from edgemtl.graph.file import canonical_hash, load_model, save_model, with_manifest
 from edgemtl.graph.foreign import dims_of
 from edgemtl.graph.index import GraphIndex
 from edgemtl.graph.qdq import quantise_model
@@ -31,7 +34,7 @@ class CalibrateOptions:
     """``limit`` pictures set the ranges, up to ``held_out`` others judge the result.
 
     ``percent`` belongs to the percentile observer. ``batch`` bounds the memory: all watched
-    activations of a batch are in memory at once.
+    activations of a batch are in memory at once. ``recipe``: name of the file that said so.
     """
 
     observer: ObserverKind = "percentile"
@@ -39,6 +42,7 @@ class CalibrateOptions:
     held_out: int = 50
     percent: float = 99.999
     batch: int = 2
+    recipe: str = ""
 
     def make(self) -> Observer:
         return make_observer(self.observer, self.percent)
@@ -97,12 +101,19 @@ def write_all(
     source: TypedModel, ranges: RangeTable, places: OutputFiles, judges: ImageBatches
 ) -> tuple[Drop, ...]:
     """Both INT8 graphs and their table at ``places``, and how well they agree with ``source``."""
-    ort, for_trt = (
-        _write(*source, ranges, dialect, path)
-        for dialect, path in ((host_dialect(), places.host), (TRT, places.trt))
-    )
-    save_ranges(ranges, places.table)
+    ort, for_trt = (quantise_model(*source, ranges, dialect) for dialect in (host_dialect(), TRT))
+    save_model(*ort, places.host)
+    save_model(*for_trt, places.trt)
+    save_ranges(ranges.model_copy(update={"graphs": graphs_of(source, ranges)}), places.table)
     return judge(source, ort, for_trt, judges)
+
+
+def graphs_of(source: TypedModel, ranges: RangeTable) -> dict[str, str]:
+    """The canonical hash of the graph of every dialect, also of those of other machines."""
+    return {
+        dialect.key: canonical_hash(with_manifest(*quantise_model(*source, ranges, dialect)))
+        for dialect in DIALECTS
+    }
 
 
 def report_of(
@@ -148,15 +159,15 @@ def open_float(model: Path, out: Path) -> TypedModel:
 def _require_reach(graph: onnx.ModelProto, model: Path) -> None:
     """Raise CalibrationError for a foreign network whose activations stay in float32.
 
-    What INT8 speeds up ends at the first operator that is no feature (see graph.features); with
-    SiLU, which is Sigmoid and Mul, that is behind the first convolution.
+    What INT8 speeds up ends at the first operator that is no feature (see graph.features), which
+    may be behind the first convolution.
     """
     convs = [node for node in graph.graph.node if node.op_type == "Conv"]
     reached = plan_quantisation(GraphIndex(graph)).convs
     if 2 * len(reached) < len(convs):
         raise CalibrationError(
             f"{model}: INT8 would reach only {len(reached)} of {len(convs)} convolutions: "
-            "between them are operators that stay in float32, such as SiLU's",
+            "between them are operators that stay in float32",
             f"run it in float32, or on a GPU: edgemtl build {model} --precision fp16 --out "
             f"{model.with_suffix('.engine')}",
         )
@@ -172,7 +183,8 @@ def measure_ranges(
     """The range table of a float model over the calibration part of a split."""
     batches = ImageBatches(images, split.calibrate, manifest.input, options.batch)
     found = collect(graph, track(batches, "calibrating", len(batches)), options.make)
-    return table_of((graph, manifest), batches, options.make().name, found.ranges, found.means)
+    name = options.make().name
+    return table_of((graph, manifest), batches, name, found.ranges, found.means, options.recipe)
 
 
 def table_of(
@@ -181,9 +193,11 @@ def table_of(
     observer: str,
     ranges: dict[str, tuple[float, float]],
     means: dict[str, tuple[float, ...]],
+    recipe: str = "",
 ) -> RangeTable:
-    """A range table of what was seen of ``batches``."""
+    """A range table of what was seen of ``batches``; ``recipe``: a file's name, if there is one."""
     graph, manifest = source
+    height, width = manifest.input.size_hw
     return RangeTable(
         model=manifest.name,
         model_sha256=canonical_hash(graph),
@@ -192,27 +206,32 @@ def table_of(
         content_sha256=batches.content_sha256,
         ranges=ranges,
         means=means,
+        letterbox=f"{width}x{height}, pad {manifest.input.pad}",
+        recipe=recipe,
+        versions={m.__name__: m.__version__ for m in (edgemtl, np, onnx, onnxruntime)},
     )
 
 
 def rebuild(model: Path, table: Path, out: Path) -> OutputFiles:
     """Both INT8 graphs again from a frozen table, without pictures; both are written or none.
 
-    Raises CalibrationError if the table belongs to another model.
+    Raises CalibrationError if the table belongs to another model, and if what comes of it is not
+    what the table says.
     """
     files = OutputFiles.beside(Path(out))
-    graph, manifest = load_model(model)
+    source = load_model(model)
     ranges = load_ranges(table)
     with ExitStack() as stack:
         host, trt = (stack.enter_context(atomic_path(path)) for path in (files.host, files.trt))
-        _write(graph, manifest, ranges, host_dialect(), host)
-        _write(graph, manifest, ranges, TRT, trt)
+        for dialect, path in ((host_dialect(), host), (TRT, trt)):
+            made = quantise_model(*source, ranges, dialect)
+            known = ranges.graphs.get(dialect.key)
+            if known is not None and known != canonical_hash(with_manifest(*made)):
+                raise CalibrationError(
+                    f"{table}: its {dialect.key} graph is another than this version of edgemtl "
+                    "makes of it",
+                    "calibrate again, or take the version that the table names: "
+                    f"{ranges.versions.get('edgemtl', 'not noted')}",
+                )
+            save_model(*made, path)
     return OutputFiles(files.host, files.trt, Path(table))
-
-
-def _write(
-    graph: onnx.ModelProto, manifest: Manifest, ranges: RangeTable, dialect: Dialect, path: Path
-) -> TypedModel:
-    quantised, its_manifest = quantise_model(graph, manifest, ranges, dialect)
-    save_model(quantised, its_manifest, path)
-    return quantised, its_manifest

@@ -10,10 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgemtl.data.config import DataMix, load_data
 from edgemtl.errors import ConfigError
+from edgemtl.graph.file import load_model
 from edgemtl.models import resolve_model
+from edgemtl.quantize.budget import Budget
+from edgemtl.quantize.budget_report import BudgetReport
 from edgemtl.quantize.calibrate import CalibrateOptions, calibrate
 from edgemtl.quantize.histogram import ObserverKind
 from edgemtl.quantize.report import CalibrationReport
+from edgemtl.quantize.within import BudgetOptions, calibrate_within
 from edgemtl.records import U8
 
 if sys.version_info >= (3, 11):
@@ -23,7 +27,10 @@ else:
 
 
 class Recipe(BaseModel):
-    """A recipe file. ``data`` is a DATA.toml beside it, whose training split gives the pictures."""
+    """A recipe file. ``data`` is a DATA.toml, by a path from the recipe, whose training split gives
+    the pictures; with ``budget`` (see quantize.budget) its validation split judges the loss, and
+    ``allow_overlap`` names sets of it that may share pictures.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,10 +40,12 @@ class Recipe(BaseModel):
     percent: float = Field(default=99.999, gt=50, le=100)
     limit: int = Field(default=200, ge=1)
     held_out: int = Field(default=50, ge=0)
+    budget: str = ""
+    allow_overlap: tuple[str, ...] = ()
 
-    @property
-    def options(self) -> CalibrateOptions:
-        return CalibrateOptions(self.observer, self.limit, self.held_out, self.percent)
+    def options(self, name: str) -> CalibrateOptions:
+        """``name``: of the recipe's file."""
+        return CalibrateOptions(self.observer, self.limit, self.held_out, self.percent, recipe=name)
 
 
 class MixedPictures:
@@ -80,9 +89,28 @@ def load_recipe(path: Path) -> Recipe:
     return recipe.model_copy(update={"data": path.parent / recipe.data})
 
 
-def calibrate_recipe(recipe: Path, out: Path, data_root: Path | None = None) -> CalibrationReport:
-    """Calibrate as a recipe says; see :func:`edgemtl.quantize.calibrate.calibrate`."""
+def calibrate_recipe(
+    recipe: Path, out: Path, data_root: Path | None = None, model: Path | None = None
+) -> CalibrationReport | BudgetReport:
+    """Calibrate as a recipe says: :func:`edgemtl.quantize.calibrate.calibrate` or, with a budget,
+    :func:`edgemtl.quantize.within.calibrate_within`.
+
+    ``model``: the float file, if not the shipped one. Raises ConfigError for a model of another
+    name than the recipe's.
+    """
     plan = load_recipe(recipe)
+    file = resolve_model(plan.model) if model is None else Path(model)
+    name = load_model(file)[1].name
+    if name != plan.model:
+        raise ConfigError(
+            f"recipe: '{recipe}' is for the model '{plan.model}', '{file}' is '{name}'",
+            "name the model that it is for, or write a recipe for this one",
+        )
     mix = load_data(plan.data, "train", data_root)
     pictures = MixedPictures(mix, plan.limit + plan.held_out)
-    return calibrate(resolve_model(plan.model), pictures, out, plan.options)
+    options = plan.options(Path(recipe).name)
+    if not plan.budget:
+        return calibrate(file, pictures, out, options)
+    wanted = BudgetOptions(Budget.parse(plan.budget), allow_overlap=plan.allow_overlap)
+    judged = load_data(plan.data, "val", data_root)
+    return calibrate_within(file, pictures, judged, out, options, wanted)

@@ -89,6 +89,19 @@ class CalibrationReport:
             lines.append(("same image class", [_share(share) for share in shares]))
         return table + [[name, *values] for name, values in lines]
 
+    def tables(self) -> list[list[list[str]]]:
+        """What a terminal shows: heading and rows of each table."""
+        return [self.rows()]
+
+    def notes(self) -> list[str]:
+        """Lines below the tables."""
+        judges = f"judged on {self.held_out} others" if self.held_out else "judged on the same ones"
+        seen = (
+            f"{self.observer} ranges of {self.tensors} tensors over {self.images} images, {judges}"
+        )
+        few = "too few images to hold some out: expect less agreement on new ones"
+        return [seen] if self.held_out else [seen, few]
+
     def files(self) -> list[list[str]]:
         """What was written, and what it is for."""
         return [
@@ -96,24 +109,6 @@ class CalibrationReport:
             [str(self.trt), "TensorRT"],
             [str(self.table), "the ranges of both"],
         ]
-
-    def text(self) -> str:
-        """The report for people."""
-        fp32, int8, _ = (size / 1e6 for size in self.sizes)
-        judges = f"judged on {self.held_out} others" if self.held_out else "judged on the same ones"
-        rows = self.rows()
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [
-            f"{self.out}: {int8:.2f} MB (float: {fp32:.2f} MB)",
-            f"for TensorRT: {self.trt}; ranges: {self.table}",
-            f"{self.observer} ranges of {self.tensors} tensors over {self.images} images, {judges}",
-        ]
-        if not self.held_out:
-            lines.append("too few images to hold some out: expect less agreement on new ones")
-        for row in rows:
-            cells = (c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))
-            lines.append("  ".join([row[0].ljust(widths[0]), *cells]).rstrip())
-        return "\n".join(lines)
 
 
 def judge(

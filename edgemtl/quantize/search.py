@@ -7,6 +7,7 @@ bisection; then, the costly ones first, those are put back to INT8 that turn out
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -46,7 +47,12 @@ class Trial:
     def excess(self) -> float:
         """The largest loss as a part of its budget."""
         parts = [loss.loss.value / loss.budget for loss in self.every if loss.budget is not None]
-        return max(parts, default=0.0)
+        return max((math.inf if math.isnan(part) else part for part in parts), default=0.0)
+
+    @property
+    def hopeful(self) -> bool:
+        """Whether it looks as if the budget were kept, but the data are too few to tell."""
+        return self.verdict == "unresolved" and self.excess <= 1
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -80,7 +86,7 @@ class Search:
         for observer in self.observers:
             if self._keeps(Candidate(observer)):
                 return self.trials[-1]
-            if self.trials[-1].verdict == "unresolved":
+            if self.trials[-1].hopeful:
                 raise unresolved(self.trials[-1])
         nearest = min(self.trials, key=lambda trial: trial.excess)
         observer = nearest.candidate.observer
@@ -153,6 +159,8 @@ class Search:
 
     def _nothing(self) -> CalibrationError:
         nearest = min(self.trials, key=lambda trial: trial.excess)
+        if nearest.hopeful:
+            return unresolved(nearest)
         worst = max(
             (loss for loss in nearest.every if loss.budget is not None),
             key=lambda loss: loss.loss.value / (loss.budget or 1.0),

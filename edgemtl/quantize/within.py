@@ -9,14 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import onnx
-import onnxruntime
-
-import edgemtl
 from edgemtl.errors import CalibrationError
 from edgemtl.graph.dialect import host_dialect
-from edgemtl.graph.file import canonical_hash
 from edgemtl.graph.foreign import dims_of
 from edgemtl.graph.ranges import RangeTable
 from edgemtl.progress import track
@@ -135,22 +129,20 @@ class _Job:
         rule = make_rule(self._options.observer, self._options.percent)
         shown = track(self._batches, "calibrating", len(self._batches))
         self.seen = collect(self._source[0], shown, lambda: HistogramObserver(rule))
-        spec, losses = self._source[1].input, self._wanted.losses
+        table, losses = self.table(self._options.observer), self._wanted.losses
         return {
-            "model_sha256": canonical_hash(self._source[0]),
-            "images": len(self._batches.indices),
-            "content_sha256": self._batches.content_sha256,
+            "model_sha256": table.model_sha256,
+            "images": table.images,
+            "content_sha256": table.content_sha256,
             "observer": self._options.observer,
             "percent": self._options.percent,
-            "letterbox": f"{spec.size_hw[1]}x{spec.size_hw[0]}, pad {spec.pad}",
             "budget": str(self._wanted.budget),
             "bootstrap": losses.repeats,
             "jitters": losses.jitters,
             "seed": losses.seed,
-            "edgemtl": edgemtl.__version__,
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "numpy": np.__version__,
+            "letterbox": table.letterbox,
+            "recipe": table.recipe,
+            **table.versions,
             "machine": platform.machine(),
         }
 
@@ -160,7 +152,12 @@ class _Job:
             rule = make_rule(kind, self._options.percent)
             ranges = self.seen.ranges_by(rule)
             self._tables[kind] = table_of(
-                self._source, self._batches, rule.name, ranges, self.seen.means
+                self._source,
+                self._batches,
+                rule.name,
+                ranges,
+                self.seen.means,
+                self._options.recipe,
             )
         return self._tables[kind]
 

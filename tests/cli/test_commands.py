@@ -141,6 +141,26 @@ def test_calibrate_within_a_budget(cli: Cli, tmp_path: Path, folder: Path) -> No
     assert cli(*asked, "--allow-overlap", "nobody").code == 1
 
 
+def test_calibrate_again_from_a_table(cli: Cli, tmp_path: Path, tiny: Path, folder: Path) -> None:
+    first, again = tmp_path / "a.int8.onnx", tmp_path / "b.int8.onnx"
+    made = cli("calibrate", tiny, "--images", folder, "--out", first, "--json")
+    ranges = made.json["ranges"]
+    done = cli("calibrate", tiny, "--table", ranges, "--out", again, "--json")
+    assert done.code == 0, done.err
+    assert again.read_bytes() == first.read_bytes()
+    assert Path(done.json["trt"]).read_bytes() == Path(made.json["trt"]).read_bytes()
+    for wrong, word in (
+        ([], "got none"),
+        (["--images", folder, "--table", ranges], "got --images and --table"),
+        (["--table", ranges, "--limit", "3"], "--limit: has no meaning beside --table"),
+        (["--recipe", ranges, "--budget", "det=1"], "--budget: has no meaning beside --recipe"),
+        (["--images", folder, "--budget", "det=1"], "nothing to measure it on"),
+    ):
+        done = cli("calibrate", tiny, *wrong, "--out", tmp_path / "c.onnx")
+        assert done.code == 1
+        assert word in done.err
+
+
 def test_bench_reports_stages_and_writes_the_plot(
     cli: Cli, tmp_path: Path, tiny: Path, clip: Path
 ) -> None:

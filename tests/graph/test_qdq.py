@@ -18,6 +18,7 @@ from edgemtl.errors import CalibrationError
 from edgemtl.graph.dialect import ORT_ARM, ORT_X86, TRT, Dialect
 from edgemtl.graph.features import plan_quantisation
 from edgemtl.graph.file import canonical_hash, save_model
+from edgemtl.graph.fp16 import to_fp16
 from edgemtl.graph.index import GraphIndex
 from edgemtl.graph.qdq import corrected_inputs, insert_qdq, quantisable_tensors, quantise_model
 from edgemtl.graph.ranges import RangeTable
@@ -137,6 +138,50 @@ def test_a_map_that_is_sampled_is_a_feature_and_the_samples_are_not(
     assert maker == ("Conv" if depthwise else "DequantizeLinear")
     assert sampler.input[1] == "places"
     assert sampler.output[0] == "seen"
+
+
+SILU = """
+    <ir_version: 10, opset_import: ["" : 20]>
+    silu (float[1, 1, 8, 8] images) => (float[1, 2, 4, 4] rows)
+    <int64[2] zero = {0, 0}, int64[2] end = {8, 8}, int64[2] axes = {2, 3}, int64[2] two = {2, 2},
+     float[4, 1, 1, 1] w = {0.5, -0.25, 0.125, 1.0}, float[4] b = {0.0, 0.1, -0.2, 0.3},
+     float[2, 4, 1, 1] v = {0.5, -0.5, 0.25, 0.75, -0.1, 0.2, 0.3, 0.4}, float[2] c = {0.1, -0.1}> {
+        every = Slice(images, zero, end, axes, two)
+        linear = Conv(every, w, b)
+        gate = Sigmoid(linear)
+        silu = Mul(GATED)
+        logits = Conv(silu, v, c)
+        rows = Sigmoid(logits)
+    }"""
+
+
+@DIALECTS
+@pytest.mark.parametrize("gated", ["linear, gate", "gate, linear"])
+def test_silu_and_slices_run_on_integers(dialect: Dialect, gated: str) -> None:
+    model = onnx.parser.parse_model(SILU.replace("GATED", gated))
+    plan = plan_quantisation(GraphIndex(model))
+    assert [node.output[0] for node in plan.convs] == ["linear", "logits"]
+    assert plan.predictors == {"logits"}
+    assert plan.tensors == ("images", "every", "linear", "gate", "silu")
+    assert plan.shared["every"] == ("images", "every")
+    pixels = np.random.default_rng(0).normal(0, 1, (1, 1, 8, 8)).astype(np.float32)
+    int8 = insert_qdq(model, measured(model, pixels), dialect)
+    np.testing.assert_allclose(run(int8, pixels)["rows"], run(model, pixels)["rows"], atol=0.02)
+    half = onnx.shape_inference.infer_shapes(to_fp16(model))
+    kinds = {v.name: v.type.tensor_type.elem_type for v in half.graph.value_info}
+    assert {kinds[n.output[0]] for n in half.graph.node if n.op_type == "Mul"} == {
+        TensorProto.FLOAT16
+    }
+
+
+@pytest.mark.parametrize(
+    "gated", ["linear, linear", "linear, w", "gate, gate"], ids=["square", "scale", "twice"]
+)
+def test_other_products_are_no_features(gated: str) -> None:
+    model = onnx.parser.parse_model(SILU.replace("GATED", gated))
+    plan = plan_quantisation(GraphIndex(model))
+    assert [node.output[0] for node in plan.convs] == ["linear"]
+    assert plan.predictors == {"linear"}
 
 
 def test_the_trt_dialect() -> None:

@@ -8,10 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgemtl.errors import ConfigError
+from edgemtl.errors import CalibrationError, ConfigError
+from edgemtl.graph.file import canonical_hash, load_model
+from edgemtl.graph.ranges import load_ranges, save_ranges
+from edgemtl.models import resolve_model
+from edgemtl.quantize.calibrate import graphs_of, rebuild
 
 recipe = pytest.importorskip("edgemtl.quantize.recipe")
 RECIPES = Path(__file__).parents[2] / "calibration" / "recipes"
+TABLES = RECIPES.parent / "tables"
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
@@ -30,6 +35,7 @@ def test_shipped_recipes(path: Path) -> None:
         ('model = "toy"\ndata = "d.toml"\nobserver = "kl"', "observer"),
         ('model = "toy"\ndata = "d.toml"\npercent = 101', "percent"),
         ('model = "toy"\ndata = "d.toml"\nlimit = 0', "limit"),
+        ('model = "toy"\ndata = "d.toml"\nbudget = 1', "budget"),
     ],
 )
 def test_refused(tmp_path: Path, text: str, word: str) -> None:
@@ -38,6 +44,66 @@ def test_refused(tmp_path: Path, text: str, word: str) -> None:
         recipe.load_recipe(tmp_path / "r.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         recipe.load_recipe(tmp_path / "none.toml")
+
+
+WORLD = """
+classes = ["disc", "box", "triangle", "star", "ring"]
+image_classes = ["day", "dusk", "night", "fog"]
+[[train]]
+name = "world"
+format = "synthetic"
+seed = 1
+clips = 2
+frames_per_clip = 4
+[[val]]
+name = "world"
+format = "synthetic"
+seed = 8
+clips = 1
+frames_per_clip = 10
+"""
+
+
+def test_a_recipe_becomes_a_table_that_rebuilds_its_graphs(tmp_path: Path) -> None:
+    (tmp_path / "world.toml").write_text(WORLD)
+    text = 'model = "toy"\ndata = "world.toml"\nobserver = "minmax"\nlimit = 6\nheld_out = 2\n'
+    (tmp_path / "toy.toml").write_text(text)
+    made = recipe.calibrate_recipe(tmp_path / "toy.toml", tmp_path / "m.int8.onnx")
+    table = load_ranges(tmp_path / "m.int8.ranges.json")
+    assert (table.recipe, table.images, table.letterbox) == ("toy.toml", 6, "320x192, pad 128")
+    assert set(table.versions) == {"edgemtl", "numpy", "onnx", "onnxruntime"}
+    assert set(table.graphs) == {"trt int8", "ort uint8", "ort int8"}
+    assert made.images == 6
+    # each graph is the one that the table names, and the table's own hash does not name itself
+    trt, manifest = load_model(tmp_path / "m.int8.trt.onnx")
+    assert table.graphs["trt int8"] == canonical_hash(trt)
+    assert manifest.calibration.table_sha256 == table.sha256
+    again = rebuild(resolve_model("toy"), tmp_path / "m.int8.ranges.json", tmp_path / "r.onnx")
+    assert again.host.read_bytes() == (tmp_path / "m.int8.onnx").read_bytes()
+    # a range that was touched makes another graph, and that is noticed
+    wider = {name: (low, high + 1) for name, (low, high) in table.ranges.items()}
+    save_ranges(table.model_copy(update={"ranges": wider}), tmp_path / "w.json")
+    with pytest.raises(CalibrationError, match=r"its ort .* graph is another"):
+        rebuild(resolve_model("toy"), tmp_path / "w.json", tmp_path / "w.onnx")
+    assert not (tmp_path / "w.onnx").exists()
+    # another model's name
+    with pytest.raises(ConfigError, match=r"is for the model 'toy', .* is 'street'"):
+        recipe.calibrate_recipe(
+            tmp_path / "toy.toml", tmp_path / "s.onnx", model=resolve_model("street")
+        )
+    # and within a budget, that ten pictures cannot tell
+    (tmp_path / "tight.toml").write_text(text + 'budget = "cls=0.5"\n')
+    with pytest.raises(CalibrationError, match="needs about 800 pictures, there are 10"):
+        recipe.calibrate_recipe(tmp_path / "tight.toml", tmp_path / "t.onnx")
+
+
+@pytest.mark.parametrize("path", sorted(TABLES.glob("*.json")), ids=lambda path: path.stem)
+def test_shipped_tables_make_the_graphs_that_they_name(path: Path, tmp_path: Path) -> None:
+    table = load_ranges(path)
+    assert path.read_text(encoding="utf-8") == table.to_json()
+    source = load_model(resolve_model(table.model))
+    assert graphs_of(source, table) == table.graphs
+    assert (RECIPES / table.recipe).is_file()
 
 
 class _Set:

@@ -142,6 +142,23 @@ def test_what_the_data_cannot_tell_is_refused_with_the_number_of_pictures() -> N
         wide.go()
 
 
+def test_layers_are_tried_before_the_data_are_called_too_few() -> None:
+    layers = World({"conv3": 1.0}).search().rank("mse")
+
+    def search(half: float) -> Search:
+        # the whole network is over the budget, but not for sure
+        def judge(candidate: Candidate) -> Trial:
+            if "conv3" in candidate.floats:
+                return trial(candidate, 0.2, half=half)
+            return trial(candidate, 2.0, half=1.5)
+
+        return Search(judge, lambda _: layers, ("mse",))
+
+    assert search(0.1).go().candidate.floats == ("conv3",)
+    with pytest.raises(CalibrationError, match="needs about 1125 pictures"):
+        search(1.5).go()
+
+
 def test_a_journal_spares_what_was_measured(tmp_path: Path) -> None:
     path, about = tmp_path / "m.search.json", {"model": "a", "pictures": 3}
     first = trial(Candidate("mse", ("conv1",)), 0.3)

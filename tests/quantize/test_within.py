@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from edgemtl.data.config import DataMix
 from edgemtl.data.synthetic import SyntheticWorld
 from edgemtl.engine.ort import OrtSession
-from edgemtl.errors import CalibrationError, ConfigError, EdgeMTLError
+from edgemtl.errors import CalibrationError, ConfigError
 from edgemtl.graph.dialect import TRT, host_dialect
 from edgemtl.graph.file import canonical_hash, load_model, save_model
 from edgemtl.graph.index import GraphIndex
@@ -28,7 +28,7 @@ from edgemtl.quantize.calibrate import CalibrateOptions, rebuild
 from edgemtl.quantize.collect import collect
 from edgemtl.quantize.histogram import HistogramObserver, make_rule
 from edgemtl.quantize.images import ImageBatches
-from edgemtl.quantize.judge import Journal, Judge
+from edgemtl.quantize.judge import Judge
 from edgemtl.quantize.losses import LossOptions
 from edgemtl.quantize.overlap import find_shared
 from edgemtl.quantize.scales import find_oddities
@@ -295,11 +295,3 @@ def test_a_report_of_nothing_is_still_one(tmp_path: Path) -> None:
         assert path.stat().st_size > 0
     assert "nothing came of it" in report.markdown("p.svg")
     ElementTree.fromstring(losses_svg("<&>", {}))
-
-
-def test_a_budget_asks_for_an_evaluation(tmp_path: Path) -> None:
-    from edgemtl.cli.models import calibrate
-
-    with pytest.raises(EdgeMTLError, match="nothing to measure it on"):
-        calibrate("toy", tmp_path, tmp_path / "m.onnx", budget="det=1")
-    assert len(Journal(tmp_path / "none.json", {})) == 0
