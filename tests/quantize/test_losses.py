@@ -31,7 +31,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     folder = tmp_path_factory.mktemp("toy")
     table = load_ranges(TABLE)
     narrow = {name: (low / 8, high / 8) for name, (low, high) in table.ranges.items()}
-    save_ranges(table.model_copy(update={"ranges": narrow}), folder / "narrow.json")
+    save_ranges(table.model_copy(update={"ranges": narrow, "graphs": {}}), folder / "narrow.json")
     models = {
         "float": resolve_model("toy"),
         "int8": rebuild(resolve_model("toy"), TABLE, folder / "m.onnx").host,
