@@ -114,16 +114,50 @@ def models() -> str:
     return "\n".join(parts)
 
 
+PETS_ROWS = {
+    "fp32": "`edgemtl run street`", "int8": "the same in INT8",
+    "motion alone": "FP32's boxes, without embeddings",
+    "yolox-nano, roboflow-botsort": "YOLOX-Nano, then Roboflow's BoT-SORT",
+}  # fmt: skip
+
+
 def pets() -> str:
-    """People of the PETS video, as the files of `edgemtl run` have them."""
+    """People of the PETS video, as the files of `edgemtl run` have them, and a chain of peers."""
     result = _load("street_on_pets")
-    both = [result["scores"][precision] for precision in ("fp32", "int8")]
+    scores = result["scores"]
     rows = [
-        [title, *(f"{scores[key]:.3f}" for scores in both)]
-        for title, key in (("person AP50", "ap50"), ("HOTA", "hota"), ("IDF1", "idf1"))
-    ]
+        [words, *(f"{scores[name][key]:.3f}" if key in scores[name] else "" for key in
+                  ("ap50", "hota", "idf1"))]
+        for name, words in PETS_ROWS.items() if name in scores
+    ]  # fmt: skip
     first, last = result["frames"]
-    return _table([f"`edgemtl run street`, PETS frames {first} to {last}", "FP32", "INT8"], rows)
+    return _table([f"PETS frames {first} to {last}", "person AP50", "HOTA", "IDF1"], rows)
+
+
+BUDGET_MODELS = {"toy": "`toy`", "street": "`street`", "yolox-nano": "YOLOX-Nano, adopted"}
+
+
+def budgets() -> str:
+    """What INT8 within a budget costs: the largest loss of each task in either dialect."""
+    result, rows = _load("int8_budgets"), []
+    tasks = {"map": "det", "top1": "cls", "hota": "track", "idf1": "track", "rank1": "embed"}
+    for name, words in BUDGET_MODELS.items():
+        one = result["models"][name]
+        worst: dict[str, float] = {}
+        for losses in one["chosen"]["losses"].values():
+            for loss in losses:
+                task = tasks[loss["score"]]
+                worst[task] = max(worst.get(task, -100.0), loss["loss_points"])
+        speed = [one["speed"][key]["p50_ms"] for key in ("fp32", "int8")]
+        rows.append([
+            words, f"`{one['budget']}`", one["chosen"]["observer"],
+            str(len(one["chosen"]["float_layers"])),
+            *(f"{worst[task]:+.1f}" if task in worst else "" for task in
+              ("det", "cls", "track", "embed")),
+            " to ".join(f"{ms:.1f}" for ms in speed),
+        ])  # fmt: skip
+    head = ["", "budget", "ranges", "layers in float", "det", "cls", "track", "embed", "ms"]
+    return _table(head, rows)
 
 
 def preprocessing() -> str:
@@ -221,8 +255,8 @@ def adopted() -> str:
 
 
 FIGURES: dict[str, Callable[[], str]] = {
-    "demo": demo, "tour": tour, "models": models, "pets": pets, "preprocessing": preprocessing,
-    "trackers": trackers, "tracker_speed": tracker_speed, "adopted": adopted,
+    "demo": demo, "tour": tour, "models": models, "pets": pets, "budgets": budgets,
+    "preprocessing": preprocessing, "trackers": trackers, "tracker_speed": tracker_speed, "adopted": adopted,
 }  # fmt: skip
 
 

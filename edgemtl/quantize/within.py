@@ -29,9 +29,10 @@ from edgemtl.quantize.histogram import HistogramObserver, make_rule
 from edgemtl.quantize.images import ImageBatches, ImageSource, split_images
 from edgemtl.quantize.judge import Journal, Judge
 from edgemtl.quantize.losses import LossOptions
+from edgemtl.quantize.order import check_order
 from edgemtl.quantize.overlap import find_shared, require_apart
 from edgemtl.quantize.report import TypedModel
-from edgemtl.quantize.scales import find_oddities
+from edgemtl.quantize.scales import Oddity, find_oddities
 from edgemtl.quantize.search import Search, SearchOptions, Trial
 from edgemtl.quantize.sensitivity import Sensitivity, measure_sensitivity
 from edgemtl.quantize.speed import time_models
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from edgemtl.data.config import DataMix
 
 _OTHERS = ("mse", "percentile", "minmax", "entropy")
+_PICTURES_FOR_ORDER = 48
 _PICTURES_EACH = 16
 """For the error of a layer; all of its activations at the exits are in memory at once."""
 
@@ -85,7 +87,7 @@ def calibrate_within(
         require_apart(shared, wanted.allow_overlap, names)
         facts = job.observe() | {"evaluation_sha256": evaluation}
         report = BudgetReport(source[1].name, wanted.budget, facts, shared=shared)
-        report.oddities = find_oddities(source[0], job.seen)
+        report.oddities = job.oddities()
         journal = Journal(Path(f"{files.host.with_suffix('')}.search.json"), facts)
         judge = Judge(source, job.table, mix, wanted.budget, wanted.losses, journal, wanted.threads)
         try:
@@ -161,6 +163,11 @@ class _Job:
             )
         return self._tables[kind]
 
+    def oddities(self) -> tuple[Oddity, ...]:
+        """What looks wrong about the pictures, the activations and the weights."""
+        some = self._pictures(self._spread(_PICTURES_FOR_ORDER))
+        return (*check_order(*self._source, some), *find_oddities(self._source[0], self.seen))
+
     def search(self, judge: Judge, report: BudgetReport) -> Trial:
         """The trial to use; ``report`` gets all of them, however it ends."""
         observers = dict.fromkeys((self._options.observer, *_OTHERS))
@@ -172,9 +179,13 @@ class _Job:
             report.sensitivity = search.sensitivity
 
     def _rank(self, observer: str) -> tuple[Sensitivity, ...]:
-        step = max(1, len(self.split.calibrate) // _PICTURES_EACH)
-        few = self._pictures(self.split.calibrate[::step][:_PICTURES_EACH])
+        few = self._pictures(self._spread(_PICTURES_EACH))
         return measure_sensitivity(self._source[0], self.table(observer), host_dialect(), few)
+
+    def _spread(self, count: int) -> tuple[int, ...]:
+        """At most so many of the pictures that calibrate, evenly spread."""
+        step = max(1, len(self.split.calibrate) // count)
+        return self.split.calibrate[::step][:count]
 
     @property
     def judges(self) -> ImageBatches:

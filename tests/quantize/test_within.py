@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from edgemtl.data.config import DataMix
 from edgemtl.data.synthetic import SyntheticWorld
+from edgemtl.data.video import VideoFrames
 from edgemtl.engine.ort import OrtSession
 from edgemtl.errors import CalibrationError, ConfigError
 from edgemtl.graph.dialect import TRT, host_dialect
@@ -30,6 +31,7 @@ from edgemtl.quantize.histogram import HistogramObserver, make_rule
 from edgemtl.quantize.images import ImageBatches
 from edgemtl.quantize.judge import Judge
 from edgemtl.quantize.losses import LossOptions
+from edgemtl.quantize.order import chance, check_order
 from edgemtl.quantize.overlap import find_shared
 from edgemtl.quantize.scales import find_oddities
 from edgemtl.quantize.search import Candidate, SearchOptions
@@ -246,6 +248,34 @@ def test_sensitivity_is_nothing_where_rounding_is_nothing() -> None:
     assert last.errors["cls"] == last.errors["embed"] == 0
     assert last.of(("track",)) == last.of(("det",)) > last.of(("cls",)) == 0
     assert not any("drowns" in oddity.what for oddity in find_oddities(model, seen))
+
+
+@pytest.mark.parametrize(("wins", "votes"), [(0, 0), (0, 5), (3, 5), (9, 10), (10, 10)])
+def test_chance_is_the_binomial_tail(wins: int, votes: int) -> None:
+    outcomes = np.array([bin(k).count("1") for k in range(2**votes)])
+    assert chance(wins, votes) == pytest.approx((outcomes >= wins).mean())
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_exchanged_colours_are_noticed(exchanged: bool, data_root: Path) -> None:
+    frames = VideoFrames(data_root / "mot" / "PETS09-S2L1" / "vtest.avi", 0, 240, step=8)
+    model, manifest = load_model(resolve_model("street"))
+
+    class Pictures:
+        def __len__(self) -> int:
+            return 30
+
+        def file(self, index: int) -> str:
+            return str(index)
+
+        def image(self, index: int) -> np.ndarray:
+            picture = frames.image(index)
+            return picture[..., ::-1] if exchanged else picture
+
+    found = check_order(model, manifest, ImageBatches(Pictures(), range(30), manifest.input))
+    assert [oddity.where for oddity in found] == ["images"] * exchanged
+    if exchanged:
+        assert "red and blue exchanged in" in found[0].what
 
 
 def test_outliers_and_dead_channels_are_named() -> None:
