@@ -256,7 +256,8 @@ def adopted() -> str:
 
 FIGURES: dict[str, Callable[[], str]] = {
     "demo": demo, "tour": tour, "models": models, "pets": pets, "budgets": budgets,
-    "preprocessing": preprocessing, "trackers": trackers, "tracker_speed": tracker_speed, "adopted": adopted,
+    "preprocessing": preprocessing, "trackers": trackers, "tracker_speed": tracker_speed,
+    "adopted": adopted,
 }  # fmt: skip
 
 
