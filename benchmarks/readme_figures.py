@@ -160,6 +160,24 @@ def budgets() -> str:
     return _table(head, rows)
 
 
+def calibration_peer() -> str:
+    """YOLOX-Nano in INT8 and the cost of a calibration, beside onnxruntime.quantization."""
+    result = _load("calibration_peer")
+    exact = result["yolox-nano"].pop("fp32")
+    rows = [["float32", f"{exact['ap50']:.3f}", f"{exact['map']:.3f}", f"{exact['p50_ms']:.1f}"]]
+    rows += [
+        [f"INT8, {name}", f"{one['ap50']:.3f}", f"{one['map']:.3f}", f"{one['p50_ms']:.1f}"]
+        for name, one in sorted(result["yolox-nano"].items(), reverse=True)
+    ]
+    text = _table(["YOLOX-Nano", "AP50", "mAP50-95", "ms"], rows)
+    both = result["street"]["percentile"]
+    ours, theirs = both.pop("ours"), next(iter(both.values()))
+    return (
+        f"{text}\nCalibrating `street` by percentiles: {ours['peak_mb']:.0f} MB at most over "
+        f"{ours['images']} pictures, theirs {theirs['peak_mb']:.0f} MB over {theirs['images']}.\n"
+    )
+
+
 def preprocessing() -> str:
     """Letterboxes on one thread beside OpenCV and Ultralytics."""
     result = _load("preprocessing")
@@ -256,6 +274,7 @@ def adopted() -> str:
 
 FIGURES: dict[str, Callable[[], str]] = {
     "demo": demo, "tour": tour, "models": models, "pets": pets, "budgets": budgets,
+    "calibration_peer": calibration_peer,
     "preprocessing": preprocessing, "trackers": trackers, "tracker_speed": tracker_speed,
     "adopted": adopted,
 }  # fmt: skip

@@ -41,7 +41,7 @@ class CalibrateOptions:
     limit: int = 200
     held_out: int = 50
     percent: float = 99.999
-    batch: int = 2
+    batch: int = 1
     recipe: str = ""
 
     def make(self) -> Observer:

@@ -69,7 +69,7 @@ class ImageBatches:
     source: ImageSource
     indices: Sequence[int]
     spec: InputSpec
-    batch: int = 2
+    batch: int = 1
     _digests: dict[int, bytes] = field(default_factory=dict)
 
     def __len__(self) -> int:
