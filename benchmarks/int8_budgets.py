@@ -38,8 +38,11 @@ ADOPTED_BUDGET = "det=3,track=5"
 KEPT = ("budget", "kept", "chosen", "trials", "recommended", "overlap", "oddities", "provenance")
 
 
-def calibrate(model: Path, out: Path, options: list[str]) -> dict[str, Any]:
-    """What the command says of one model, as JSON. Raises SystemExit with its words if it fails."""
+def calibrate(model: Path, out: Path, options: list[str], root: Path) -> dict[str, Any]:
+    """What the command says of one model, as JSON, with DATA for ``root``.
+
+    Raises SystemExit if it wrote no report.
+    """
     command = [sys.executable, "-m", "edgemtl", "calibrate", str(model), "--out", str(out)]
     done = subprocess.run(
         [*command, *options, "--json"], stdout=subprocess.PIPE, text=True, check=False
@@ -47,7 +50,8 @@ def calibrate(model: Path, out: Path, options: list[str]) -> dict[str, Any]:
     report = Path(f"{out.with_suffix('')}.report.json")
     if not report.exists():
         raise SystemExit(f"{model}: no report; exit {done.returncode}")
-    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    text = report.read_text(encoding="utf-8").replace(str(root), "DATA")
+    found: dict[str, Any] = json.loads(text)
     return found
 
 
@@ -62,7 +66,7 @@ def measure(name: str, root: Path, folder: Path) -> dict[str, Any]:
     else:
         model = resolve_model(name)
         options = ["--recipe", str(RECIPES / f"{name}.toml"), "--data-root", str(root)]
-    found = calibrate(model, out, options)
+    found = calibrate(model, out, options, root)
     paths = {"fp32": model, "int8": out}
     if found["kept"] and found["chosen"]["float_layers"]:
         table = folder / f"{name}.whole.json"
