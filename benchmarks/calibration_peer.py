@@ -31,14 +31,13 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import study
 from adopted_detectors import adopt
 
-from edgemtl.bench.host import conditions, host_facts
 from edgemtl.data.config import load_data
 from edgemtl.data.images import open_images
 from edgemtl.engine.ort import OrtSession
 from edgemtl.evaluate import EvaluateOptions, evaluate_model
-from edgemtl.files import write_text
 from edgemtl.graph.file import load_model, with_manifest
 from edgemtl.graph.layers import with_sums
 from edgemtl.graph.ranges import load_ranges, save_ranges
@@ -156,6 +155,7 @@ def misses(costs: dict[str, Any], models: dict[str, Any]) -> list[str]:
     found = []
     for kind, both in costs.items():
         ours, theirs = both["ours"], both[PEER]
+        found += [f"{kind}, {who}: exit {one['exit']}" for who, one in both.items() if one["exit"]]
         if ours["peak_mb"] > MEMORY.get(kind, SHARE * theirs["peak_mb"]):
             found.append(f"{kind}: {ours['peak_mb']:.0f} MB, the peer {theirs['peak_mb']:.0f}")
         each = [one["cpu_s"] / one["images"] for one in (ours, theirs)]
@@ -194,14 +194,8 @@ def main() -> int:
                 PEER: cost("peer", kind, options.peer_images, root / PICTURES, folder),
             }
         models = fragile(root, folder)
-    missed = misses(costs, models)
-    result = {
-        "host": host_facts(), "conditions": conditions(), "street": costs, "yolox-nano": models,
-        "missed": missed,
-    }  # fmt: skip
-    write_text(RESULT, json.dumps(result, indent=1, sort_keys=True) + "\n")
-    print(*missed, sep="\n")
-    return 1 if missed else 0
+    result = {"street": costs, "yolox-nano": models}
+    return study.finish(RESULT, result, misses(costs, models))
 
 
 if __name__ == "__main__":

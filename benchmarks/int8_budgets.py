@@ -21,10 +21,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import study
 from adopted_detectors import adopt
 
-from edgemtl.bench.host import conditions, host_facts
-from edgemtl.files import write_text
 from edgemtl.graph.ranges import load_ranges, save_ranges
 from edgemtl.models import resolve_model
 from edgemtl.quantize.calibrate import OutputFiles, rebuild
@@ -102,13 +101,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:
             models[name] = measure(name, options.data_root.resolve(), Path(folder))
-    missed = misses(models)
-    result = {
-        "host": host_facts(), "conditions": conditions(), "models": models, "missed": missed
-    }  # fmt: skip
-    write_text(RESULT, json.dumps(result, indent=1, sort_keys=True) + "\n")
-    print(*missed, sep="\n")
-    return 1 if missed else 0
+    return study.finish(RESULT, {"models": models}, misses(models))
 
 
 if __name__ == "__main__":

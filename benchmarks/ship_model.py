@@ -15,8 +15,6 @@ from pathlib import Path
 import torch
 
 from edgemtl import console
-from edgemtl.data.config import load_data
-from edgemtl.data.identities import trained_identities
 from edgemtl.export import export_network
 from edgemtl.files import write_text
 from edgemtl.nn.checkpoint import load_network, save_checkpoint
@@ -48,10 +46,6 @@ def main() -> None:
     network, manifest = load_network(arguments.checkpoint)
     if arguments.min_score is not None:
         manifest = manifest.model_copy(update={"min_score": arguments.min_score})
-    if manifest.embedding_dim is not None:
-        # a run that began before checkpoints said whom they were trained on
-        mix = load_data(ROOT / "benchmarks" / "data" / f"{name}.toml", "train", arguments.data_root)
-        manifest = manifest.model_copy(update={"identities": trained_identities(mix.sets)})
     round_weights(network)
     save_checkpoint(folder / f"{name}.safetensors", network, manifest, half=True)
     report = export_network(network, manifest, folder / f"{name}.onnx")

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnxruntime
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from adopted_detectors import adopt
 
 from edgemtl.bench.host import host_facts
 from edgemtl.data.config import load_data
@@ -30,6 +29,7 @@ from edgemtl.evaluate import EvaluateOptions, evaluate_model
 from edgemtl.files import write_text
 from edgemtl.models import resolve_model
 from edgemtl.quantize.calibrate import rebuild
+from edgemtl.quantize.speed import time_models
 
 HERE = Path(__file__).resolve().parent
 MODELS = ("toy", "street")
@@ -40,34 +40,7 @@ MOST_LOST = 0.03
 """INT8 may lose this much of each score."""
 SPEED_UP = 1.5
 """Of INT8 over FP32, one thread, median."""
-WARM_UP, ROUNDS = 10, 100
-DTYPES = {"tensor(int8)": np.int8, "tensor(uint8)": np.uint8, "tensor(float)": np.float32}
-
-
-def speed(paths: dict[str, Path]) -> dict[str, dict[str, float]]:
-    """Milliseconds per picture of each model (batch 1, one thread): median and 95th percentile."""
-    taken: dict[str, list[float]] = {name: [] for name in paths}
-    rng = np.random.default_rng(0)
-    one = onnxruntime.SessionOptions()
-    one.intra_op_num_threads = 1
-    calls = {}
-    for name, path in paths.items():
-        network = onnxruntime.InferenceSession(path, one, providers=["CPUExecutionProvider"])
-        shown = network.get_inputs()[0]
-        low, high = (-128, 128) if shown.type == "tensor(int8)" else (0, 256)
-        size = (1, *shown.shape[1:])
-        picture = rng.integers(low, high, size).astype(DTYPES[shown.type])
-        calls[name] = (network, {shown.name: picture})
-    for round_number in range(WARM_UP + ROUNDS):
-        for name, (network, feed) in calls.items():
-            started = time.perf_counter()
-            network.run(None, feed)
-            if round_number >= WARM_UP:
-                taken[name].append(1e3 * (time.perf_counter() - started))
-    return {
-        name: {"p50_ms": statistics.median(times), "p95_ms": float(np.percentile(times, 95))}
-        for name, times in taken.items()
-    }
+ROUNDS = 100
 
 
 def measure(name: str, root: Path, folder: Path) -> dict[str, Any]:
@@ -81,8 +54,8 @@ def measure(name: str, root: Path, folder: Path) -> dict[str, Any]:
         with closing(open_session(path)) as session:
             options = EvaluateOptions(true_boxes=True)
             scores[precision] = evaluate_model(session, validation, options).to_dict()
-    yardstick = root / "weights" / "yolox_nano_416_coco.onnx"
-    times = speed({**paths, YARDSTICK: yardstick})
+    timed = time_models({**paths, YARDSTICK: adopt(root, folder)}, threads=1, rounds=ROUNDS)
+    times = {key: one.to_dict() for key, one in timed.items()}
     return {
         "scores": scores,
         "speed": times,
@@ -130,7 +103,7 @@ def _headline(scores: dict[str, Any]) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-root", type=Path, required=True)
-    root = parser.parse_args().data_root
+    root = parser.parse_args().data_root.resolve()
     with tempfile.TemporaryDirectory() as folder:
         models = {name: measure(name, root, Path(folder)) for name in MODELS}
     missed = misses(models)

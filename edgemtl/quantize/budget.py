@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,6 +50,23 @@ class Budget:
         """The points that a score may lose; None where nothing was asked for."""
         return self.points.get(task_of(score))
 
+    def require(self, scores: Sequence[str]) -> None:
+        """Raise ConfigError for a task of which none of ``scores``, those that data tell, is; and
+        where there are none at all."""
+        told = {task_of(score) for score in scores}
+        if not told:
+            raise ConfigError(
+                "eval: the data have nothing that a score could be made of",
+                "name [[val]] sets with annotated objects, image classes or identities",
+            )
+        for task in self.points:
+            if task not in told:
+                raise ConfigError(
+                    f"budget: '{task}' is of {' and '.join(SCORES[task])}, and the evaluation has "
+                    f"nothing to measure that on; it tells {', '.join(sorted(told))}",
+                    f"leave {task} out, or evaluate on data that label it",
+                )
+
     def __str__(self) -> str:
         return ",".join(f"{task}={points:g}" for task, points in self.points.items())
 
@@ -86,6 +103,13 @@ class Loss:
     def task(self) -> str:
         """Its name in a budget."""
         return task_of(self.score)
+
+    @property
+    def share(self) -> float:
+        """The loss as a part of its budget: above 1 it is too much; unknown counts as no end."""
+        if self.budget is None:
+            return -math.inf
+        return math.inf if math.isnan(self.loss.value) else self.loss.value / self.budget
 
     @property
     def words(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from edgemtl.quantize.budget import Loss
@@ -15,7 +16,7 @@ def losses_svg(title: str, losses: Mapping[str, Sequence[Loss]]) -> str:
     budget is broken), the band what is allowed."""
     rows = [(f"{name}: {one.score}", one) for name, each in losses.items() for one in each]
     shown = [v for _, one in rows for v in (one.loss.low, one.loss.high, one.budget or 0.0)]
-    shown = [v for v in shown if v == v]
+    shown = [v for v in shown if not math.isnan(v)]
     low, high = min([0.0, *shown]), max([0.1, *shown])
     scale = (_WIDTH - _LEFT - _RIGHT) / (high - low)
 
@@ -29,7 +30,7 @@ def losses_svg(title: str, losses: Mapping[str, Sequence[Loss]]) -> str:
         if one.budget is not None:
             parts.append(rect(x(low), y + 2, x(one.budget) - x(low), _ROW - 4, GRID))
         parts.append(text(_LEFT - 8, y + 19, name, 12, "end"))
-        if one.loss.low == one.loss.low:
+        if not math.isnan(one.loss.low):
             parts.append(rect(x(one.loss.low), y + 8, scale * 2 * one.loss.half, 14, LIGHT))
         parts += _value(one, x(one.loss.value), y)
     parts.append(line(x(0.0), _TOP - 4, x(0.0), bottom, INK))

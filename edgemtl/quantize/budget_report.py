@@ -15,7 +15,7 @@ from edgemtl.quantize.judge import trial_dict
 from edgemtl.quantize.overlap import Shared
 from edgemtl.quantize.report import CalibrationReport
 from edgemtl.quantize.scales import Oddity
-from edgemtl.quantize.search import Trial
+from edgemtl.quantize.search import Trial, nearest
 from edgemtl.quantize.sensitivity import Sensitivity
 from edgemtl.quantize.speed import Speed
 
@@ -48,7 +48,7 @@ class BudgetReport:
         """The chosen trial, or the nearest one."""
         if self.chosen is not None or not self.trials:
             return self.chosen
-        return min(self.trials, key=lambda trial: trial.excess)
+        return nearest(self.trials)
 
     def to_dict(self) -> dict[str, Any]:
         calibration = self.calibration
@@ -125,10 +125,8 @@ class BudgetReport:
         rows = [["", "observer", "layers in float", "verdict", "worst"]]
         for number, trial in enumerate(self.trials, 1):
             floats = str(len(trial.candidate.floats))
-            asked = [loss for loss in trial.every if loss.budget]
-            worst = max(asked, key=lambda loss: loss.loss.value / (loss.budget or 1), default=None)
-            words = "" if worst is None else worst.words
-            rows.append([str(number), trial.candidate.observer, floats, trial.verdict, words])
+            row = [trial.candidate.observer, floats, trial.verdict, trial.worst.words]
+            rows.append([str(number), *row])
         return rows
 
     def _layer_rows(self) -> list[list[str]]:

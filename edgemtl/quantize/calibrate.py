@@ -100,20 +100,17 @@ def calibrate(
 def write_all(
     source: TypedModel, ranges: RangeTable, places: OutputFiles, judges: ImageBatches
 ) -> tuple[Drop, ...]:
-    """Both INT8 graphs and their table at ``places``, and how well they agree with ``source``."""
-    ort, for_trt = (quantise_model(*source, ranges, dialect) for dialect in (host_dialect(), TRT))
+    """Both INT8 graphs and their table at ``places``, and how well they agree with ``source``.
+
+    The table names the graphs of all dialects, also of those of other machines.
+    """
+    made = {dialect.key: quantise_model(*source, ranges, dialect) for dialect in DIALECTS}
+    graphs = {key: canonical_hash(with_manifest(*one)) for key, one in made.items()}
+    save_ranges(ranges.model_copy(update={"graphs": graphs}), places.table)
+    ort, for_trt = made[host_dialect().key], made[TRT.key]
     save_model(*ort, places.host)
     save_model(*for_trt, places.trt)
-    save_ranges(ranges.model_copy(update={"graphs": graphs_of(source, ranges)}), places.table)
     return judge(source, ort, for_trt, judges)
-
-
-def graphs_of(source: TypedModel, ranges: RangeTable) -> dict[str, str]:
-    """The canonical hash of the graph of every dialect, also of those of other machines."""
-    return {
-        dialect.key: canonical_hash(with_manifest(*quantise_model(*source, ranges, dialect)))
-        for dialect in DIALECTS
-    }
 
 
 def report_of(

@@ -65,12 +65,13 @@ class Judge:
         known = self._journal.get(candidate)
         if known is not None:
             return known
-        losses: dict[str, tuple[Loss, ...]] = {}
+        exact = self._reference()
+        table, losses = self.table(candidate), dict[str, tuple[Loss, ...]]()
         for name, (dialect, emulate) in dialects().items():
-            quantised = quantise_model(self._graph, self._manifest, self.table(candidate), dialect)
+            quantised = quantise_model(self._graph, self._manifest, table, dialect)
             what = f"{name}, {candidate.observer}, {len(candidate.floats)} layers in float"
             measured = self._measure(quantised, emulate, what)
-            losses[name] = tuple(measured.losses(self._reference(), self._budget))
+            losses[name] = tuple(measured.losses(exact, self._budget))
             if any(loss.verdict == "breaks" for loss in losses[name]):
                 break
         trial = Trial(candidate, losses)
@@ -80,6 +81,7 @@ class Judge:
     def _reference(self) -> Measured:
         if self._exact is None:
             self._exact = self._measure((self._graph, self._manifest), False, "float32")
+            self._budget.require(self._exact.known)
         return self._exact
 
     def _measure(self, model: TypedModel, emulate: bool, what: str) -> Measured:

@@ -43,7 +43,8 @@ class Shared:
 def find_shared(
     images: ImageSource, indices: Sequence[int], mix: DataMix
 ) -> tuple[tuple[Shared, ...], str]:
-    """The evaluation sets that share pictures with the calibration, and what they are: a digest.
+    """The evaluation sets that share pictures with the calibration, and a digest of all of them:
+    pixels and annotations.
 
     By the pixels' hash, and near-duplicates by a difference hash (see data.checks.pictures).
     """
@@ -58,18 +59,28 @@ def find_shared(
             example = (images.file(indices[i]), data.file(j))
             near = len(set(alike[:, 0].tolist()) - set(same[:, 0].tolist()))
             found.append(Shared(data.name, len(same), near, example))
-    words = b"".join(theirs.content.tobytes() for theirs in looks)
-    return tuple(found), hashlib.sha256(words).hexdigest()
+    digest = hashlib.sha256()
+    for data, theirs in zip(mix.sets, looks, strict=True):
+        digest.update(theirs.content.tobytes())
+        for index in range(len(data)):
+            truth = data.truth(index)
+            for part in (truth.boxes_src, truth.labels, truth.identities, truth.ignore):
+                digest.update(part.tobytes())
+            digest.update(str(truth.scene).encode())
+    return tuple(found), digest.hexdigest()
 
 
-def require_apart(shared: Sequence[Shared], allowed: Collection[str], names: Sequence[str]) -> None:
-    """Raise CalibrationError for a set that shares pictures and is not ``allowed`` by name, and
-    ConfigError for an allowed name that no set has."""
+def require_names(allowed: Collection[str], names: Sequence[str]) -> None:
+    """Raise ConfigError for an allowed name that no evaluation set has."""
     unknown = [name for name in allowed if name not in names]
     if unknown:
         raise ConfigError(
             f"allow-overlap: there is no evaluation set '{unknown[0]}'", f"there are {list(names)}"
         )
+
+
+def require_apart(shared: Sequence[Shared], allowed: Collection[str]) -> None:
+    """Raise CalibrationError for a set that shares pictures and is not ``allowed`` by name."""
     for one in shared:
         if one.name not in allowed:
             raise CalibrationError(

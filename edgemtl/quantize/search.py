@@ -7,7 +7,6 @@ bisection; then, the costly ones first, those are put back to INT8 that turn out
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -44,21 +43,25 @@ class Trial:
         return "unresolved" if "unresolved" in said else "keeps"
 
     @property
-    def excess(self) -> float:
-        """The largest loss as a part of its budget."""
-        parts = [loss.loss.value / loss.budget for loss in self.every if loss.budget is not None]
-        return max((math.inf if math.isnan(part) else part for part in parts), default=0.0)
+    def worst(self) -> Loss:
+        """The score that takes the largest part of its budget; a trial has at least one."""
+        return max(self.every, key=lambda loss: loss.share)
 
     @property
     def hopeful(self) -> bool:
         """Whether it looks as if the budget were kept, but the data are too few to tell."""
-        return self.verdict == "unresolved" and self.excess <= 1
+        return self.verdict == "unresolved" and self.worst.share <= 1
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """Tasks of the budget that lose too much."""
-        tasks = (loss.task for loss in self.every if loss.verdict == "breaks")
-        return tuple(dict.fromkeys(tasks))
+        """Tasks of the budget that lose too much, or seem to."""
+        over = (one.task for one in self.every if one.verdict == "breaks" or one.share > 1)
+        return tuple(dict.fromkeys(over))
+
+
+def nearest(trials: Sequence[Trial]) -> Trial:
+    """The trial that comes nearest to keeping the budget, the first of equals."""
+    return min(trials, key=lambda trial: trial.worst.share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +91,10 @@ class Search:
                 return self.trials[-1]
             if self.trials[-1].hopeful:
                 raise unresolved(self.trials[-1])
-        nearest = min(self.trials, key=lambda trial: trial.excess)
-        observer = nearest.candidate.observer
+        best = nearest(self.trials)
+        observer = best.candidate.observer
         self.sensitivity = self.rank(observer)
-        order = sorted(self.sensitivity, key=lambda s: -s.of(nearest.broken))
+        order = sorted(self.sensitivity, key=lambda s: -s.of(best.broken))
         found = self._enough(observer, [s.layer.name for s in order])
         if found is None:
             raise self._nothing()
@@ -158,17 +161,13 @@ class Search:
         return found
 
     def _nothing(self) -> CalibrationError:
-        nearest = min(self.trials, key=lambda trial: trial.excess)
-        if nearest.hopeful:
-            return unresolved(nearest)
-        worst = max(
-            (loss for loss in nearest.every if loss.budget is not None),
-            key=lambda loss: loss.loss.value / (loss.budget or 1.0),
-        )
-        floats = len(nearest.candidate.floats)
+        best = nearest(self.trials)
+        if best.hopeful:
+            return unresolved(best)
+        floats, worst = len(best.candidate.floats), best.worst
         return CalibrationError(
             f"budget: no set of layers keeps it after {len(self.trials)} trials; nearest with "
-            f"'{nearest.candidate.observer}' and {floats} layers in float: {worst.words}",
+            f"'{best.candidate.observer}' and {floats} layers in float: {worst.words}",
             f"allow more of {worst.task}, calibrate on more pictures like those of the evaluation, "
             "or train with more of this task; the report beside the output lists the layers",
         )

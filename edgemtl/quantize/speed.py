@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class Speed:
     size_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
-        return {"p50_ms": self.p50_ms, "p95_ms": self.p95_ms, "size_bytes": self.size_bytes}
+        return asdict(self)
 
 
 def time_models(

@@ -30,7 +30,7 @@ from edgemtl.quantize.images import ImageBatches, ImageSource, split_images
 from edgemtl.quantize.judge import Journal, Judge
 from edgemtl.quantize.losses import LossOptions
 from edgemtl.quantize.order import check_order
-from edgemtl.quantize.overlap import find_shared, require_apart
+from edgemtl.quantize.overlap import find_shared, require_apart, require_names
 from edgemtl.quantize.report import TypedModel
 from edgemtl.quantize.scales import Oddity, find_oddities
 from edgemtl.quantize.search import Search, SearchOptions, Trial
@@ -78,13 +78,12 @@ def calibrate_within(
     files = OutputFiles.beside(Path(out))
     source = open_float(Path(model), files.host)
     options = replace(options, batch=dims_of(source[0].graph.input[0])[0] or options.batch)
-    names = [data.name for data in mix.sets]
-    require_apart((), wanted.allow_overlap, names)
+    require_names(wanted.allow_overlap, [data.name for data in mix.sets])
     with ExitStack() as stack:
         places = files.opened(stack)
         job = _Job(source, images, options, wanted)
         shared, evaluation = find_shared(images, job.split.calibrate, mix)
-        require_apart(shared, wanted.allow_overlap, names)
+        require_apart(shared, wanted.allow_overlap)
         facts = job.observe() | {"evaluation_sha256": evaluation}
         report = BudgetReport(source[1].name, wanted.budget, facts, shared=shared)
         report.oddities = job.oddities()
@@ -118,7 +117,7 @@ class _Job:
         wanted: BudgetOptions,
     ) -> None:
         self._source, self._images, self._options = source, images, options
-        self._wanted = wanted
+        self._wanted, self._threads = wanted, wanted.threads or 0
         self.split = split_images(len(images), options.limit, options.held_out)
         self._batches = self._pictures(self.split.calibrate)
         self._tables: dict[str, RangeTable] = {}
@@ -166,7 +165,10 @@ class _Job:
     def oddities(self) -> tuple[Oddity, ...]:
         """What looks wrong about the pictures, the activations and the weights."""
         some = self._pictures(self._spread(_PICTURES_FOR_ORDER))
-        return (*check_order(*self._source, some), *find_oddities(self._source[0], self.seen))
+        return (
+            *check_order(*self._source, some, self._threads),
+            *find_oddities(self._source[0], self.seen),
+        )
 
     def search(self, judge: Judge, report: BudgetReport) -> Trial:
         """The trial to use; ``report`` gets all of them, however it ends."""
@@ -180,7 +182,9 @@ class _Job:
 
     def _rank(self, observer: str) -> tuple[Sensitivity, ...]:
         few = self._pictures(self._spread(_PICTURES_EACH))
-        return measure_sensitivity(self._source[0], self.table(observer), host_dialect(), few)
+        return measure_sensitivity(
+            self._source[0], self.table(observer), host_dialect(), few, self._threads
+        )
 
     def _spread(self, count: int) -> tuple[int, ...]:
         """At most so many of the pictures that calibrate, evenly spread."""

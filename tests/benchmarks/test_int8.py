@@ -59,6 +59,8 @@ def test_verdicts_beside_the_peer(peer: ModuleType) -> None:
     good["ours"] = {"ap50": 0.6, "p50_ms": 10.0}
     found = peer.misses(bad, good)
     assert {text.partition(":")[0] for text in found} == {"minmax", "percentile", "entropy"}
+    bad["minmax"]["ours"] |= {"exit": 137, "peak_mb": 1.0}
+    assert "minmax, ours: exit 137" in peer.misses(bad, good)
     good["ours"] = {"ap50": 0.5, "p50_ms": 10.1}
     assert len(peer.misses({}, good)) == 4
 

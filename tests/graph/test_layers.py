@@ -21,8 +21,9 @@ RESIDUAL = onnx.parser.parse_model("""
         wide = Relu(sum)
         logits = Conv(wide, w, b)
         scores = Sigmoid(logits)
-        mean = ReduceMean<keepdims = 0>(wide)
-        image_probs = Softmax(wide)
+        mean = GlobalAveragePool(wide)
+        flat = Flatten(mean)
+        image_probs = Softmax(flat)
     }""")
 
 

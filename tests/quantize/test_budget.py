@@ -48,6 +48,14 @@ def test_verdicts(value: float, low: float, high: float, verdict: str) -> None:
     assert Loss("map", 0.5, Interval(value, low, high), 100).verdict == "keeps"
 
 
+def test_a_task_that_nothing_tells_is_refused() -> None:
+    Budget.parse("det=1,track=2").require(["map", "idf1"])
+    with pytest.raises(ConfigError, match=r"'embed' is of rank1, .* tells cls, det"):
+        Budget.parse("det=1,embed=2").require(["top1", "map"])
+    with pytest.raises(ConfigError, match="nothing that a score could be made of"):
+        Budget({}).require([])
+
+
 def test_how_many_pictures_would_do() -> None:
     wide = Loss("map", 0.5, Interval(0.2, -1.8, 2.2), 100, budget=1.0)
     assert wide.needed == 400

@@ -145,7 +145,7 @@ def test_a_layer_that_int8_cannot_stand_stays_in_float(
     report = calibrate_within(model, world(3, 4, 5), mix, out, OPTIONS, WANTED)
     assert report.chosen is not None
     assert set(report.chosen.candidate.floats) == set(guilty)
-    assert measured[:2] == ["int8, percentile, 0 layers in float", "float32"]
+    assert measured[:2] == ["float32", "int8, percentile, 0 layers in float"]
     assert not any("minmax, 0" in what or "mse, 0" in what for what in measured)
     whole = [trial.verdict for trial in report.trials if not trial.candidate.floats]
     assert whole == ["breaks"] * 4
