@@ -8,8 +8,9 @@ after the other, for the same processor time: on one thread that is the wall tim
 machine, and a busy one favours neither. How many pictures fit is measured first, so that both
 schedules end with the budget; start-up and the last evaluation count for both. Both ONNX files are
 scored by edgemtl's COCO metric on the validation pictures, and timed in one process, taking turns,
-on one thread. Ours with a pretrained backbone stands beside them, trained for the same time (its
-weights: see benchmarks/train/street.toml). Exits 1 if a target is missed.
+on one thread. Ours trains in bfloat16 (an option of its config), the peer, which has no such option
+on a CPU, in float32. Ours with a pretrained backbone stands beside them, trained for the same time
+(its weights: see benchmarks/train/street.toml). Exits 1 if a target is missed.
 """
 
 from __future__ import annotations

@@ -67,6 +67,9 @@ def train(
     check: Annotated[
         bool, typer.Option("--check", help="Check the data, draw the mix, and end.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that make the batches; 0: a thread. For a GPU.")
+    ] = 0,
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
@@ -90,7 +93,9 @@ def train(
         finish(report.to_dict(), f"{report.counts()}: see {folder}/data.json and mix.jpg", as_json)
         report.refuse_errors()
         return
-    best = run_training(load_train_config(config), out=folder, resume=resume, data_root=data_root)
+    best = run_training(
+        load_train_config(config), out=folder, resume=resume, data_root=data_root, workers=workers
+    )
     if int(os.environ.get("RANK", "0")) > 0:
         return  # of several processes, the first one speaks
     rows = read_rows(folder)

@@ -81,7 +81,7 @@ def _spread(grad: Tensor, stride: int, size_hw: tuple[int, int]) -> Tensor:
     """Zeros between the values, as if the stride were 1: a stride is slow, too."""
     if stride == 1:
         return grad
-    out = torch.zeros((*grad.shape[:2], *size_hw), dtype=grad.dtype)
+    out = grad.new_zeros((*grad.shape[:2], *size_hw))
     out = out.to(memory_format=torch.channels_last)
     out[:, :, ::stride, ::stride] = grad
     return out

@@ -22,7 +22,8 @@ class Sample:
 
     pixels u8 [h, w, 3] BGR; boxes_net f32 [N, 4] clipped to the picture; labels i32 [N];
     identities i64 [N]; ignore bool [N]; scene; confidence f32 [N], appearance f32 [N, D] and
-    attributes i32 [N, M] (or None) as in Truth.
+    attributes i32 [N, M] (or None) as in Truth. ``pasted``: the class of what covers part of the
+    picture, and ``share``: how much of it is still its own (see ``paste``).
     """
 
     pixels: U8
@@ -34,6 +35,8 @@ class Sample:
     confidence: F32
     appearance: F32
     attributes: I32 | None = None
+    pasted: int = UNKNOWN
+    share: float = 1.0
 
 
 def letterbox_matrix(
@@ -160,6 +163,27 @@ def erase(pixels: U8, part: float, rng: np.random.Generator) -> None:
     x, y = rng.uniform(0, w), rng.uniform(0, h)
     rows, columns = (slice(max(0, round(middle - half)), round(middle + half)) for middle in (y, x))
     pixels[rows, columns] = PAD
+
+
+def paste(sample: Sample, other: Sample, rng: np.random.Generator) -> Sample:
+    """``sample`` under a rectangle of ``other``, which lies there at the same place.
+
+    CutMix (arXiv 1905.04899, section 3.1, eq. 1-2): the rectangle has the picture's proportions,
+    a uniform area before it is clipped, and a uniform centre. Both of one size, without boxes;
+    either's class may be unknown: then nothing is pasted.
+    """
+    if UNKNOWN in (sample.scene, other.scene):
+        return sample
+    h, w = sample.pixels.shape[:2]
+    half = np.array([h, w]) * np.sqrt(rng.random()) / 2
+    middle = rng.uniform(0, (h, w))
+    (y1, x1), (y2, x2) = (
+        np.clip(np.rint(middle + sign * half), 0, (h, w)).astype(int) for sign in (-1, 1)
+    )
+    pixels = sample.pixels.copy()
+    pixels[y1:y2, x1:x2] = other.pixels[y1:y2, x1:x2]
+    covered = float((y2 - y1) * (x2 - x1)) / (h * w)
+    return replace(sample, pixels=pixels, pasted=other.scene, share=1.0 - covered)
 
 
 def mosaic(

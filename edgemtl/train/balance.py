@@ -93,7 +93,8 @@ class Uncertainty:
 
     def __init__(self, weights: dict[str, float], network: nn.Module) -> None:
         self._weights, self._network = weights, network
-        self._log_variance = {name: nn.Parameter(torch.zeros(())) for name in weights}
+        where = next(network.parameters()).device
+        self._log_variance = {name: nn.Parameter(torch.zeros((), device=where)) for name in weights}
 
     def backward(self, losses: Losses, scale: Scale = unscaled) -> None:
         terms = []

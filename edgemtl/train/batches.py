@@ -1,10 +1,8 @@
-"""Batches that mix data sets: augmented, sorted by input size, prepared ahead by one thread."""
+"""Batches that mix data sets: augmented, sorted by input size."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -15,11 +13,9 @@ from edgemtl.data.base import UNKNOWN, DataSet
 from edgemtl.data.imageset import empty_truth
 from edgemtl.nn.network import PIXEL_ZERO
 from edgemtl.records import F32, I64, U8
-from edgemtl.train.augment import PAD, Sample, augment, mosaic
+from edgemtl.train.augment import PAD, Sample, augment, mosaic, paste
 from edgemtl.train.config import TrainConfig
 from edgemtl.train.draw import Draw, Pick
-
-_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +23,12 @@ class Batch:
     """B pictures of one size and the G objects in them, as torch tensors.
 
     images f32 [B, 3, h, w]; labelled bool [B, C]: the classes whose absence means something;
-    detect bool [B]; scenes i64 [B], -1 unknown; source i64 [B], the data set by its place in the
-    maker's ``sets``; and for the objects, in any order: frame i64 [G], boxes_net f32 [G, 4],
-    labels i64 [G], identities i64 [G] (-1 unknown, else unique over all sets), ignore bool [G],
-    confidence f32 [G] and appearance f32 [G, D], NaN where unknown, of teachers (see Truth),
-    attributes i64 [G, M] (-1 unknown).
+    detect bool [B]; scenes i64 [B], -1 unknown; pasted i64 [B], the image class of what covers part
+    of it, -1 nothing, and share f32 [B], how much of the picture is its own; source i64 [B], the
+    data set by its place in the maker's ``sets``; and for the objects, in any order: frame i64 [G],
+    boxes_net f32 [G, 4], labels i64 [G], identities i64 [G] (-1 unknown, else unique over all
+    sets), ignore bool [G], confidence f32 [G] and appearance f32 [G, D], NaN where unknown, of
+    teachers (see Truth), attributes i64 [G, M] (-1 unknown).
     ``objects``: whether any picture may have some, in the shares of other processes, too.
     """
 
@@ -39,6 +36,8 @@ class Batch:
     labelled: Tensor
     detect: Tensor
     scenes: Tensor
+    pasted: Tensor
+    share: Tensor
     source: Tensor
     frame: Tensor
     boxes_net: Tensor
@@ -89,6 +88,10 @@ class BatchMaker:
         self._cache = PictureCache(config.cache_mb * 2**20)
         self._n_attributes = max(len(s.attributes) for s in self.sets)
 
+    def divide_memory(self, count: int) -> None:
+        """This is one of ``count`` copies: each may keep so many times fewer pictures."""
+        self._cache = PictureCache(self._config.cache_mb * 2**20 // count)
+
     def batch(self, number: int) -> tuple[Batch, ...]:
         """What step ``number``, from 0, is made of: one batch for each input size in it.
 
@@ -113,7 +116,14 @@ class BatchMaker:
         if len(pictures) > 1:
             return mosaic(pictures, pick.size_hw, config, rng)
         how = config.for_identities() if pick.grouped else config
-        return augment(*pictures[0], pick.size_hw, how, rng)
+        made = augment(*pictures[0], pick.size_hw, how, rng)
+        if data.tasks == {"classify"} and rng.random() < config.paste:
+            other = int(rng.integers(len(data)))
+            over = augment(
+                self._cache.get(data, other), data.truth(other), pick.size_hw, config, rng
+            )
+            made = paste(made, over, rng)
+        return made
 
     def _blank(self, size_hw: tuple[int, int], objects: bool) -> Batch:
         """A picture of nothing that labels nothing: it adds to no loss."""
@@ -140,6 +150,8 @@ class BatchMaker:
             torch.from_numpy(np.stack([s.labelled for s in sets])),
             torch.tensor(["detect" in s.tasks for s in sets]),
             torch.tensor([s.scene for s in objects]),
+            torch.tensor([s.pasted for s in objects]),
+            torch.tensor([s.share for s in objects]),
             torch.tensor([which for which, _ in samples]),
             torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)),
             torch.from_numpy(np.concatenate([s.boxes_net for s in objects])),
@@ -175,38 +187,3 @@ def _unique(identities: np.ndarray, which: int) -> np.ndarray:
     """Identities are unique within a set; make them so over all."""
     moved: np.ndarray = np.where(identities == UNKNOWN, UNKNOWN, identities + (which << 32))
     return moved.astype(np.int64)
-
-
-def prefetch(maker: BatchMaker, first: int, last: int) -> Iterator[tuple[Batch, ...]]:
-    """Steps ``first`` to ``last`` (exclusive), made ahead by a thread that ends with it."""
-    ready: queue.Queue[tuple[Batch, ...] | BaseException] = queue.Queue(_AHEAD)
-    stop = threading.Event()
-
-    def put(item: tuple[Batch, ...] | BaseException) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for number in range(first, last):
-                if not put(maker.batch(number)):
-                    return
-        except BaseException as error:  # handed to the consumer, which raises it
-            put(error)
-
-    thread = threading.Thread(target=work, name="edgemtl-batches", daemon=True)
-    thread.start()
-    try:
-        for _ in range(first, last):
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()

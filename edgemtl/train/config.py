@@ -46,6 +46,13 @@ class AugmentConfig(Section):
         le=1,
         description="side of a grey square over a picture without boxes, of the shorter side",
     )
+    paste: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="probability that part of another picture covers one that has an image class "
+        "and nothing else; both classes count, by area",
+    )
     mosaic: float = Field(
         default=0.4, ge=0, le=1, description="probability of four pictures in one (unordered sets)"
     )

@@ -18,7 +18,7 @@ from edgemtl.nn.network import MultiTaskNetwork, network_of
 from edgemtl.progress import track
 from edgemtl.train.average import WeightAverage
 from edgemtl.train.balance import make_balance
-from edgemtl.train.batches import Batch, BatchMaker, prefetch
+from edgemtl.train.batches import Batch, BatchMaker
 from edgemtl.train.before import refuse_bad_data
 from edgemtl.train.config import TrainConfig
 from edgemtl.train.curves import draw_curves
@@ -39,6 +39,7 @@ from edgemtl.train.judge import judge, sessions
 from edgemtl.train.losses import Parts, combine, measure
 from edgemtl.train.manifest import build_manifest
 from edgemtl.train.optimiser import make_optimiser, make_scaler, rate_at
+from edgemtl.train.prefetch import prefetch
 from edgemtl.train.runlog import RunLog
 from edgemtl.train.sheet import draw_predictions
 from edgemtl.train.state import (
@@ -56,9 +57,16 @@ from edgemtl.train.teach import teach
 
 
 def run_training(
-    config: TrainConfig, *, out: Path, resume: bool = False, data_root: Path | None = None
+    config: TrainConfig,
+    *,
+    out: Path,
+    resume: bool = False,
+    data_root: Path | None = None,
+    workers: int = 0,
 ) -> Path:
     """Train and return the best checkpoint, ``out/best.safetensors``.
+
+    ``workers``: processes that make the batches, 0: a thread; the batches are the same.
 
     ``out`` also gets ``last.safetensors`` (everything needed to go on), the log (see
     :mod:`edgemtl.train.runlog`), ``curves.png`` and ``predictions.png``, and before the first step
@@ -82,7 +90,7 @@ def run_training(
         check_alike("data", [(data.name, len(data)) for data in mix.sets])
         from_first(lambda: check_sizes(config, mix, check))
         from_first(lambda: refuse_bad_data(config, mix, check, out))
-        run = _Run(config, mix, out)
+        run = _Run(config, mix, out, workers)
         if resume:
             run.restore()
         else:
@@ -92,9 +100,9 @@ def run_training(
 
 
 class _Run:
-    def __init__(self, config: TrainConfig, mix: DataMix, out: Path) -> None:
+    def __init__(self, config: TrainConfig, mix: DataMix, out: Path, workers: int = 0) -> None:
         torch.manual_seed(config.seed)
-        self.config, self.out = config, out
+        self.config, self.out, self.workers = config, out, workers
         self.device = device()
         self.scaler = make_scaler(config.optimiser, self.device)
         self.manifest = build_manifest(config, mix)
@@ -129,7 +137,7 @@ class _Run:
 
     def train(self, check: DataMix | None) -> None:
         """``check``: what to judge on, in the first process; None in others."""
-        batches = shown = prefetch(self.maker, self.step, self.steps)
+        batches = shown = prefetch(self.maker, self.step, self.steps, self.workers)
         if is_first():
             shown = track(batches, "train", self.steps - self.step, self.log.shown)
         with self.interrupts:

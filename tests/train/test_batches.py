@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from shapes_set import Shapes
 
 from edgemtl.errors import DataError
 from edgemtl.train import batches
-from edgemtl.train.batches import BatchMaker, prefetch
+from edgemtl.train.batches import BatchMaker
 from edgemtl.train.config import TrainConfig
+from edgemtl.train.prefetch import prefetch
 
 
 def config(**changes: object) -> TrainConfig:
@@ -60,21 +62,38 @@ def test_the_cache_reads_a_picture_once() -> None:
     assert data.reads == 4
 
 
-def test_prefetch_gives_the_same_batches_and_ends_its_thread() -> None:
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_prefetch_gives_the_same_batches_in_order_and_ends_who_makes_them(workers: int) -> None:
     maker = BatchMaker([Shapes()], config(batch=2))
-    batches = prefetch(maker, 2, 40)
-    torch.testing.assert_close(next(batches)[0].images, maker.batch(2)[0].images)
-    batches.close()
+    made = prefetch(maker, 2, 40, workers)
+    for number in range(2, 9):
+        torch.testing.assert_close(next(made), maker.batch(number))
+    made.close()  # type: ignore[attr-defined]
     assert "edgemtl-batches" not in {t.name for t in threading.enumerate()}
+    assert not multiprocessing.active_children()
 
 
-def test_an_error_in_the_thread_reaches_the_loop() -> None:
-    class Broken(Shapes):
-        def image(self, index: int) -> np.ndarray:
-            raise DataError("picture 3 is broken")
+class Broken(Shapes):
+    """A set with pictures that cannot be read."""
 
-    with pytest.raises(DataError, match="picture 3"):
-        list(prefetch(BatchMaker([Broken()], config()), 0, 3))
+    def image(self, index: int) -> np.ndarray:
+        raise DataError("picture 3 is broken", "replace it")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_in_making_a_batch_reaches_the_loop_as_it_is(workers: int) -> None:
+    with pytest.raises(DataError, match=r"^picture 3 is broken$") as caught:
+        list(prefetch(BatchMaker([Broken()], config()), 0, 3, workers))
+    assert caught.value.hint == "replace it"
+
+
+def test_processes_share_the_memory_for_pictures() -> None:
+    maker = BatchMaker([Shapes(4)], config(cache_mb=1))
+    maker.divide_memory(2**20)
+    data = maker.sets[0]
+    for number in range(6):
+        maker.batch(number)
+    assert data.reads > 4  # nothing fits
 
 
 def test_mosaics_end_before_the_run_does(monkeypatch: pytest.MonkeyPatch) -> None:

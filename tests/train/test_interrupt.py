@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import threading
 from pathlib import Path
@@ -74,7 +75,8 @@ def test_the_step_is_finished_and_the_end_is_the_same_to_the_bit(
     with monkeypatch.context() as patch:
         _signal_in_step(patch, stop)
         with pytest.raises(KeyboardInterrupt):
-            run_training(wanted, out=tmp_path / "parts")
+            run_training(wanted, out=tmp_path / "parts", workers=1)
+    assert not multiprocessing.active_children()
     _, header = read_checkpoint(tmp_path / "parts" / "last.safetensors")
     assert header["edgemtl.step"] == str(stop)
     run_training(wanted, out=tmp_path / "parts", resume=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch.nn import functional
 
 from edgemtl.nn.heads import ImageHead
@@ -10,13 +11,17 @@ from edgemtl.train.losses.step import Step
 
 
 def image_loss(head: ImageHead, step: Step) -> tuple[Part] | None:
-    """Cross entropy over the pictures whose class is known."""
-    logits, scenes = step.outputs.image_logits, step.batch.scenes
-    known = scenes >= 0
+    """Cross entropy over the pictures whose class is known; of two, by their shares."""
+    logits, batch = step.outputs.image_logits, step.batch
+    known = batch.scenes >= 0
     if logits is None:
         return None
-    smoothing, chosen = step.config.label_smoothing, logits[known].float()
-    cross = functional.cross_entropy(
-        chosen, scenes[known], label_smoothing=smoothing, reduction="none"
+    chosen, share = logits[known].float(), batch.share[known]
+    classes, pasted = batch.scenes[known], batch.pasted[known]
+    own, other = (
+        functional.cross_entropy(
+            chosen, told, label_smoothing=step.config.label_smoothing, reduction="none"
+        )
+        for told in (classes, torch.where(pasted >= 0, pasted, classes))
     )
-    return (mean_of(cross),)
+    return (mean_of(share * own + (1.0 - share) * other),)
