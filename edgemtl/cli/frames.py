@@ -20,6 +20,7 @@ from edgemtl.cli.options import (
     TrackerOption,
     parse_size,
 )
+from edgemtl.cli.sessions import open_model
 from edgemtl.console import InterruptedRunError, finish, say, table
 from edgemtl.errors import ConfigError
 
@@ -129,10 +130,9 @@ def bench(
     """
     from edgemtl.bench.latency import BenchConfig
     from edgemtl.bench.latency import bench as measure
-    from edgemtl.engine import open_session
     from edgemtl.runtime.source import open_source
 
-    with closing(open_session(model, backend=backend, threads=threads)) as session:
+    with closing(open_model(model, backend, threads)) as session:
         report = measure(session, open_source(source), BenchConfig(frames=frames, warmup=warmup))
     if plot is not None:
         report.plot_svg(plot)

@@ -27,7 +27,11 @@ Source = Annotated[
     typer.Option(metavar="FILE|DIR|CAMERA|URL", help="Video, folder of images, camera or stream."),
 ]
 Backend = Annotated[
-    str, typer.Option(help="auto, onnxruntime, openvino or tensorrt.", show_default=True)
+    str,
+    typer.Option(
+        help="onnxruntime, openvino, tensorrt, or auto: the fastest of them that agrees.",
+        show_default=True,
+    ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the network on the CPU.")]
 TrackerOption = Annotated[

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgemtl.cli.sessions import open_model
 from edgemtl.errors import ConfigError
 from edgemtl.manifest import Manifest
 
@@ -43,14 +44,13 @@ def run_model(
     network: Network, source: str, outputs: Outputs, config: PipelineConfig
 ) -> RunSummary:
     """Run ``network`` over ``source`` into ``outputs``; all of them are closed whatever happens."""
-    from edgemtl.engine import open_session
     from edgemtl.runtime.pipeline import run_pipeline
     from edgemtl.runtime.source import open_source
 
     with ExitStack() as stack:
         frames = stack.enter_context(closing(open_source(source, policy=config.policy)))
         session = stack.enter_context(
-            closing(open_session(network.model, backend=network.backend, threads=network.threads))
+            closing(open_model(network.model, network.backend, network.threads))
         )
         sinks = [
             stack.enter_context(closing(sink))

@@ -1,10 +1,9 @@
-"""Commands about the project and the machine: demo, doctor, train, eval."""
+"""Commands about the project and the machine: demo, doctor, train."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +11,7 @@ import typer
 
 from edgemtl.cli.options import (
     AsJson,
-    Backend,
     DataRoot,
-    Model,
-    Threads,
-    TrackerName,
-    TrackerOption,
 )
 from edgemtl.console import finish, say, table
 
@@ -115,55 +109,6 @@ def _best_of(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*lines, best_line(rows)])
 
 
-def evaluate(
-    model: Model,
-    data: Annotated[Path, typer.Option(metavar="DATA.toml", help="Data sets; [[val]] is scored.")],
-    data_root: DataRoot = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Pictures of each set at most.")] = None,
-    tasks: Annotated[
-        str, typer.Option(metavar="TASK,...", help="Of detect, classify, track, embed, attributes.")
-    ] = "",
-    true_boxes: Annotated[
-        bool, typer.Option("--true-boxes", help="Search identities at every true box.")
-    ] = False,
-    tracker: TrackerOption = TrackerName.EDGEMTL,
-    backend: Backend = "auto",
-    threads: Threads = None,
-    as_json: AsJson = False,
-) -> None:
-    """Score a model on labelled data. mAP, top-1, HOTA, IDF1, retrieval: what the data label.
-
-    \b
-    Example:
-      edgemtl eval toy --data toy.toml --json
-    """
-    from edgemtl.data.config import load_data
-    from edgemtl.engine import open_session
-    from edgemtl.evaluate import EvaluateOptions, evaluate_model
-    from edgemtl.track.presets import preset
-
-    mix = load_data(data, "val", data_root)
-    options = EvaluateOptions(
-        limit=limit,
-        tasks=tuple(task.strip() for task in tasks.split(",") if task.strip()),
-        true_boxes=true_boxes,
-        tracker=preset(tracker.value),
-    )
-    with closing(open_session(model, backend=backend, threads=threads)) as session:
-        result = evaluate_model(session, mix, options)
-    text = "\n\n".join(
-        table(rows[1:], rows[0])
-        for rows in (
-            result.rows(),
-            result.class_rows(),
-            result.image_class_rows(),
-            result.identity_rows(),
-        )
-        if rows
-    )
-    finish({**result.to_dict(), "problems": len(mix.problems)}, text, as_json)
-
-
 def require(package: str, extra: str, purpose: str) -> None:
     """Raise MissingExtraError, with the line that installs it, if ``package`` is absent."""
     from importlib.util import find_spec
@@ -176,7 +121,6 @@ def require(package: str, extra: str, purpose: str) -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
-    "eval": evaluate,
     "demo": demo,
     "doctor": doctor,
 }

@@ -47,12 +47,13 @@ class StoreImages:
 
 
 class VideoImages:
-    """At most MAX_VIDEO_FRAMES frames of a video file, evenly spread."""
+    """At most MAX_VIDEO_FRAMES frames of a video file, evenly spread; ``fps`` is theirs."""
 
     def __init__(self, path: Path) -> None:
-        count, _, _ = count_frames(path)
+        count, _, fps = count_frames(path)
         self._path = path
         self._step = max(1, -(-count // MAX_VIDEO_FRAMES))
+        self.fps = fps / self._step
         self._frames = VideoFrames(path, 0, count, step=self._step)
 
     def __len__(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -45,12 +45,21 @@ class OpenVinoSession(HostSession):
     """
 
     def __init__(
-        self, path: Path, *, threads: int | None = None, batch: int = 1, slots: int = SLOTS
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        batch: int = 1,
+        slots: int = SLOTS,
+        precision: Literal["f32", "bf16"] = "f32",
     ) -> None:
+        """``precision``: of what the file does not quantise. The default of OpenVINO itself is
+        bfloat16 on new Intel and float16 on ARM processors; here it is what the file says.
+        """
         if batch < 1:
             raise ValueError(f"batch: expected at least 1, got {batch}")
         openvino = _package()
-        self._threads = threads or default_threads()
+        self._threads, self._precision = threads or default_threads(), precision
         data = model_bytes(path)
         manifest = _manifest(data, str(path))
         core = openvino.Core()
@@ -65,16 +74,15 @@ class OpenVinoSession(HostSession):
 
     @property
     def backend(self) -> str:
-        return f"openvino {self._version} (CPU, {self._threads} threads)"
+        precision = "" if self._precision == "f32" else f", {self._precision}"
+        return f"openvino {self._version} (CPU, {self._threads} threads{precision})"
 
     def _compile(self, core: Any, model: Any, path: Path) -> Any:
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": self._threads,
-            # the default is bfloat16 on new Intel and float16 on ARM processors; the precision of
-            # a network is what its file says
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": self._precision,
             # pinned threads of two processes would share one core and leave another idle
             "ENABLE_CPU_PINNING": False,
         }
@@ -117,6 +125,15 @@ class OpenVinoSession(HostSession):
             with suppress(RuntimeError):  # nobody reads it any more
                 request.wait()
         self._requests.clear()
+
+
+def computes_bf16() -> bool:
+    """Whether OpenVINO is installed and computes in bfloat16 on this processor."""
+    try:
+        capabilities = _package().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except (MissingExtraError, RuntimeError):
+        return False
+    return "BF16" in capabilities
 
 
 def _package() -> Any:

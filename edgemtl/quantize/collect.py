@@ -11,9 +11,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgemtl.errors import CalibrationError
-from edgemtl.evaluate.agreement import SCORE_SLACK
 from edgemtl.graph.qdq import corrected_inputs, quantisable_tensors
 from edgemtl.manifest import Manifest
+from edgemtl.metrics.agreement import SCORE_SLACK
 from edgemtl.ops import select
 from edgemtl.quantize.histogram import HistogramObserver, Rule
 from edgemtl.quantize.observe import ChannelMean, Observer

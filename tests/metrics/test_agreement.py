@@ -143,3 +143,16 @@ def test_refuses():
         compare_outputs(a, _outputs(images=2))
     with pytest.raises(ValueError, match=r"b\.scores: expected finite"):
         compare_outputs(a, _changed(a, scores=a.scores * np.nan))
+
+
+def test_two_copies_of_an_object_are_partners_each_of_its_own_kind():
+    """Crossed over, both of a pair would have a sure partner, at a slightly smaller overlap."""
+    boxes = np.array([[[10, 10, 50, 90], [10.5, 10.5, 50.5, 91]]], np.float32)
+    scores, labels = np.array([[0.76, 0.24]], np.float32), np.zeros((1, 2), np.int32)
+    a = NetOutputs(boxes, scores, labels)
+    found = compare_outputs(a, a)
+    assert (found.detections, found.matched, found.pairs) == (2, 2, 1)
+    assert found.max_score == found.max_box_px == 0
+    same = np.repeat(boxes[:, :1], 2, 1)  # alike to the bit: the score tells
+    twins = NetOutputs(same, scores, labels)
+    assert compare_outputs(twins, twins).max_score == 0

@@ -17,6 +17,8 @@ from edgemtl.records import NetOutputs, RawOutputs
 
 SCORE_SLACK = 0.1
 """A partner may score this much below the threshold: who falls just short of it still agrees."""
+_SCORE_WEIGHT = 0.1
+"""Between boxes alike, the partner with the nearer score is the better one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +130,10 @@ def _picture(
     sure_a, sure_b = a.scores[n][i] >= min_score, b.scores[n][j] >= min_score
     overlap = iou(as_boxes("a.boxes_net", a.boxes_net[n][i]), as_boxes("b", b.boxes_net[n][j]))
     partners = (overlap >= min_iou) & (a.labels[n][i][:, None] == b.labels[n][j][None])
-    partners &= sure_a[:, None] | sure_b[None]
-    rows, columns = match(np.where(partners, overlap, 0.0))
+    sure = sure_a[:, None].astype(float) + sure_b[None]
+    # of two copies of an object each goes to its own kind, not one to the other's
+    gap = np.abs(a.scores[n][i][:, None].astype(float) - b.scores[n][j][None])
+    rows, columns = match(np.where(partners, sure * (overlap - _SCORE_WEIGHT * gap), 0.0))
     hits = int(sure_a[rows].sum() + sure_b[columns].sum())
     i, j = i[rows], j[columns]
     gaps = np.full((len(i), 4), np.nan)
