@@ -178,6 +178,23 @@ def calibration_peer() -> str:
     )
 
 
+def parity() -> str:
+    """The shipped models' forms beside the checkpoint in torch."""
+    rows = []
+    for ladder in _load("parity")["models"].values():
+        for rung in ladder["rungs"]:
+            told = rung["agreement"]
+            if told is None:
+                continue
+            rows.append([
+                rung["name"], f"{told['match_rate']:.3f}", f"{told['mean_box_px']:.3f}",
+                f"{told['mean_score']:.4f}", f"{told['mean_cosine']:.4f}",
+                f"{told['same_image_class'] / told['images']:.3f}", f"{rung['ids']:.3f}",
+            ])  # fmt: skip
+    header = ["beside torch", "with a partner", "box px", "score", "cosine", "same class", "IDF1"]
+    return _table(header, rows)
+
+
 def preprocessing() -> str:
     """Letterboxes on one thread beside OpenCV and Ultralytics."""
     result = _load("preprocessing")
@@ -274,7 +291,7 @@ def adopted() -> str:
 
 FIGURES: dict[str, Callable[[], str]] = {
     "demo": demo, "tour": tour, "models": models, "pets": pets, "budgets": budgets,
-    "calibration_peer": calibration_peer,
+    "calibration_peer": calibration_peer, "parity": parity,
     "preprocessing": preprocessing, "trackers": trackers, "tracker_speed": tracker_speed,
     "adopted": adopted,
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,13 +11,17 @@ from pathlib import Path
 
 from edgemtl.errors import OutputError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk, a quota or a file system's largest file that is full."""
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """A temporary path in ``target``'s folder; renamed to ``target`` if the block succeeds.
 
     The temporary name keeps the suffix, because writers choose their format by it. An existing
-    target survives any failure. Raises OutputError where nothing can be written.
+    target survives any failure. Raises OutputError where nothing can be written, also when a disk
+    is full in the midst of it.
     """
     target = Path(target)
     if target.is_dir():
@@ -36,7 +41,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
         ) from error
     temporary = Path(name)
     try:
-        yield temporary
+        try:
+            yield temporary
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise OutputError(
+                f"cannot write '{target}': {error.strerror}",
+                "make room on the disk; what was there before is untouched",
+            ) from error
         try:
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, target)

@@ -89,12 +89,14 @@ def calibrate(
     split = split_images(len(images), options.limit, options.held_out)
     with ExitStack() as stack:
         places = files.opened(stack)
-        ranges = measure_ranges(graph, manifest, images, split, options)
+        batches = ImageBatches(images, split.calibrate, manifest.input, options.batch)
+        ranges = measure_ranges(graph, manifest, batches, options)
         judges = ImageBatches(
             images, split.held_out or split.calibrate, manifest.input, options.batch
         )
         drops = write_all(source, ranges, places, judges)
-        return report_of(Path(model), manifest, ranges, split, files, places, drops)
+        report = report_of(Path(model), manifest, ranges, split, files, places, drops)
+        return replace(report, copies=batches.copies)
 
 
 def write_all(
@@ -173,12 +175,10 @@ def _require_reach(graph: onnx.ModelProto, model: Path) -> None:
 def measure_ranges(
     graph: onnx.ModelProto,
     manifest: Manifest,
-    images: ImageSource,
-    split: Split,
+    batches: ImageBatches,
     options: CalibrateOptions,
 ) -> RangeTable:
-    """The range table of a float model over the calibration part of a split."""
-    batches = ImageBatches(images, split.calibrate, manifest.input, options.batch)
+    """The range table of a float model over the pictures that calibrate."""
     found = collect(graph, track(batches, "calibrating", len(batches)), options.make)
     name = options.make().name
     return table_of((graph, manifest), batches, name, found.ranges, found.means, options.recipe)

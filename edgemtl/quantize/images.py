@@ -91,6 +91,11 @@ class ImageBatches:
         """Hash over the sorted hashes of the pictures seen: independent of order and file names."""
         return hashlib.sha256(b"".join(sorted(self._digests.values()))).hexdigest()
 
+    @property
+    def copies(self) -> int:
+        """How many of the pictures seen are copies of others among them."""
+        return len(self._digests) - len(set(self._digests.values()))
+
 
 def _digest(image: U8) -> bytes:
     head = f"{image.shape[0]}x{image.shape[1]} bgr".encode()

@@ -38,7 +38,8 @@ class CalibrationReport:
     """What was written and how well it agrees.
 
     ``sizes``: bytes of the float model, this host's INT8 model and the trt dialect.
-    ``held_out`` is 0 if there were too few pictures: then the calibration pictures judged.
+    ``held_out`` is 0 if there were too few pictures: then the calibration pictures judged;
+    ``copies``: calibration pictures that are copies of others.
     """
 
     out: Path
@@ -51,6 +52,7 @@ class CalibrationReport:
     sizes: tuple[int, int, int]
     drops: tuple[Drop, ...]
     tasks: tuple[str, ...]
+    copies: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -60,6 +62,7 @@ class CalibrationReport:
             "observer": self.observer,
             "images": self.images,
             "held_out": self.held_out,
+            "copies": self.copies,
             "tensors": self.tensors,
             "size_bytes": dict(zip(("fp32", "int8", "int8_trt"), self.sizes, strict=True)),
             "agreement": {
@@ -100,7 +103,11 @@ class CalibrationReport:
             f"{self.observer} ranges of {self.tensors} tensors over {self.images} images, {judges}"
         )
         few = "too few images to hold some out: expect less agreement on new ones"
-        return [seen] if self.held_out else [seen, few]
+        lines = [seen] if self.held_out else [seen, few]
+        if self.copies:
+            alike = f"{self.copies} of the {self.images} images are copies of others"
+            lines.append(f"{alike}, which show nothing new: name more different ones")
+        return lines
 
     def files(self) -> list[list[str]]:
         """What was written, and what it is for."""

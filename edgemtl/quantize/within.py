@@ -165,7 +165,9 @@ class _Job:
     def oddities(self) -> tuple[Oddity, ...]:
         """What looks wrong about the pictures, the activations and the weights."""
         some = self._pictures(self._spread(_PICTURES_FOR_ORDER))
+        alike = f"{self._batches.copies} are copies of others, which show nothing new"
         return (
+            *([Oddity("pictures", alike)] if self._batches.copies else []),
             *check_order(*self._source, some, self._threads),
             *find_oddities(self._source[0], self.seen),
         )
