@@ -23,7 +23,9 @@ class Dialect:
     ``predictors``: also quantise the weights of the last convolutions, whose outputs stay float.
     ``lean_add``: leave the branch of a residual sum that only a convolution feeds unquantised, so
     that the backend can add within the convolution. ``share_concat``: a Concat takes only inputs
-    of equal scale.
+    of equal scale. ``guard_floats``: the backend gives a float convolution behind a
+    DequantizeLinear INT8 weights with one scale for all (ONNX Runtime's WeightBiasQuantization,
+    since 1.20), unless the scale there is a vector.
     """
 
     name: Literal["trt", "ort"]
@@ -34,6 +36,7 @@ class Dialect:
     predictors: bool
     lean_add: bool
     share_concat: bool
+    guard_floats: bool
 
     @property
     def key(self) -> str:
@@ -51,18 +54,18 @@ class Dialect:
 # fmt: off
 TRT = Dialect(
     "trt", "int8", symmetric=True, pair_limit=None,
-    integer_bias=False, predictors=True, lean_add=True, share_concat=True,
+    integer_bias=False, predictors=True, lean_add=True, share_concat=True, guard_floats=False,
 )
 # x86 without VNNI adds two uint8 * int8 products in saturating 16 bits (vpmaddubsw). The usual
 # cure is 7-bit weights; but only the sum of each pair must stay within 32767 / 255 = 128, and
 # that costs far less: the largest weights rarely are neighbours.
 ORT_X86 = Dialect(
     "ort", "uint8", symmetric=False, pair_limit=128,
-    integer_bias=True, predictors=False, lean_add=False, share_concat=False,
+    integer_bias=True, predictors=False, lean_add=False, share_concat=False, guard_floats=True,
 )
 ORT_ARM = Dialect(
     "ort", "int8", symmetric=False, pair_limit=None,
-    integer_bias=True, predictors=False, lean_add=False, share_concat=False,
+    integer_bias=True, predictors=False, lean_add=False, share_concat=False, guard_floats=True,
 )
 # fmt: on
 DIALECTS = (TRT, ORT_X86, ORT_ARM)

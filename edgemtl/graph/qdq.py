@@ -115,6 +115,8 @@ class _Rewriter:
                 self._front(node, out)
             if original.output[0] in convs:
                 self._weights(original, node)
+            elif node.op_type == "Conv" and self.dialect.guard_floats:
+                self._guard(node)
             for slot, name in enumerate(original.output):
                 if name in tensors:
                     node.output[slot] = f"{name}/float"
@@ -153,6 +155,23 @@ class _Rewriter:
         zero_name = self._constant(f"{node.input[0]}/zero", zero)
         node.input[:] = [node.input[0], node.input[1], zero_name]
         self.scales[node.output[0]] = scale
+
+    def _guard(self, conv: NodeProto) -> None:
+        """Let a float convolution read its quantised input through a DequantizeLinear of its own,
+        with the same scale for each channel (see Dialect.guard_floats)."""
+        made = next((n for n in self.nodes if conv.input[0] in n.output), None)
+        if made is None or made.op_type != "DequantizeLinear":
+            return
+        channels = self.index.value(conv.input[1]).shape[1]
+        group = next((a.i for a in conv.attribute if a.name == "group"), 1)
+        own = f"{conv.output[0]}/own"
+        names = [made.input[0]]
+        for kind, name in zip(("scale", "zero"), made.input[1:], strict=False):
+            value = next((numpy_helper.to_array(t) for t in self.tensors if t.name == name), None)
+            value = self.index.value(name) if value is None else value
+            names.append(self._constant(f"{own}_{kind}", np.full(channels * group, value)))
+        self.nodes.append(helper.make_node("DequantizeLinear", names, [own], axis=1))
+        conv.input[0] = own
 
     def _weights(self, original: NodeProto, node: NodeProto) -> None:
         """Give a convolution INT8 weights, a corrected bias, and that in int32 if wanted."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from graph_tools import as_uint8, manifest_of, measured, pictures, run
 from onnx import TensorProto, numpy_helper
@@ -249,6 +250,32 @@ def test_layers_left_in_float() -> None:
     weights = {t.name for t in int8.graph.initializer}
     assert plan.convs[2].input[1] in weights
     assert plan.convs[1].input[1] not in weights
+
+
+@pytest.mark.parametrize("dialect", [ORT_X86, ORT_ARM], ids=["x86", "arm"])
+def test_onnxruntime_leaves_float_layers_in_float(tmp_path: Path, dialect: Dialect) -> None:
+    """Behind a scalar scale it would quantise their weights itself, with one scale for all."""
+    model = tiny_model()
+    plan = plan_quantisation(GraphIndex(model))
+    predictors = set(plan.predictors)
+    for conv in [c for c in plan.convs if c.output[0] not in predictors]:
+        table = measured(model, pictures(manifest_of(model)), float_layers=(conv.output[0],))
+        mixed = insert_qdq(model, table, dialect)
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        options.log_severity_level = 4
+        # layouts of one processor would rename and reorder the weights
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        onnxruntime.InferenceSession(
+            mixed.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        graph = onnx.load(tmp_path / "optimised.onnx").graph
+        kept = {t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT}
+        assert conv.input[1] in kept, conv.output[0]
+        images = _inputs(dialect, pictures(manifest_of(model), seed=1))
+        want = ReferenceEvaluator(mixed).run(None, {mixed.graph.input[0].name: images})
+        have = list(run(mixed, images).values())
+        assert np.abs(want[-1] - have[-1]).max() < 0.02
 
 
 def test_dead_channels_and_shared_biases_survive() -> None:
