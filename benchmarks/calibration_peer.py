@@ -1,15 +1,17 @@
 """Calibration beside onnxruntime.quantization: results/calibration_peer.json.
 
-    python benchmarks/calibration_peer.py --data-root DATA [--images 450] [--peer-images 60]
+    python benchmarks/calibration_peer.py --data-root DATA --env PEERS [--only street yolox-nano]
 
 `street`, the same pictures and the same kind of observer, each in a process of its own: seconds of
 the processor and peak memory, ours with the comparison on 50 further pictures that it ends with.
 The peer keeps every activation of every picture until the end where it counts values, so that its
 memory grows with the pictures: it gets as many as fit; time is compared for one picture, memory as
 it is. Then YOLOX-Nano, which loses its accuracy easily: the peer's static quantisation with its
-defaults and per channel beside ours with what the search of int8_budgets.py chose, from the same
-pictures: mAP and AP50 on street's validation sets, and latency on one thread, all models taking
-turns. Exits with 1 if a target is missed.
+defaults and per channel and NVIDIA ModelOpt's (what is not INT8 in float32, as here is no float16)
+beside ours with what the search of int8_budgets.py chose, from the same pictures: mAP and AP50 on
+street's validation sets, and latency on one thread, all models taking turns. PEERS is of
+peers/install.py; without it ModelOpt is left out. The latest result of a part is kept where only
+the other one is measured. Exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import study
 from adopted_detectors import adopt
+from peers.client import known
 
 from edgemtl.data.config import load_data
 from edgemtl.data.images import open_images
@@ -51,7 +54,8 @@ HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "calibration_peer.json"
 KINDS: tuple[ObserverKind, ...] = ("minmax", "percentile", "entropy")
 PICTURES = Path("imagenet_sample500") / "images.zip"
-PEER = "onnxruntime.quantization"
+PEER, MODELOPT = "onnxruntime.quantization", "nvidia-modelopt"
+PARTS = ("street", "yolox-nano")
 VARIANTS: dict[str, dict[str, Any]] = {"defaults": {}, "per channel": {"per_channel": True}}
 MEMORY = {"minmax": 600.0}
 """At most so many MB, of ours."""
@@ -86,6 +90,21 @@ def peer(model: Path, images: Path, count: int, kind: str, out: Path, **options:
         model, out, Reader(model, images, count), quant_format=QuantFormat.QDQ,
         calibrate_method=methods[kind], **options,
     )  # fmt: skip
+
+
+def modelopt(model: Path, images: Path, count: int, out: Path, python: Path) -> None:
+    """The same by NVIDIA ModelOpt, in an environment of its own."""
+    reader, shown = Reader(model, images, count), []
+    while (given := reader.get_next()) is not None:
+        shown.append(given)
+    name = next(iter(shown[0]))
+    pictures = out.with_suffix(".npz")
+    np.savez(pictures, **{name: np.concatenate([given[name] for given in shown])})
+    command = [python, "-m", "modelopt.onnx.quantization", "--quantize_mode", "int8"]
+    command += ["--onnx_path", model, "--calibration_data_path", pictures, "--output_path", out]
+    command += ["--calibration_eps", "cpu", "--high_precision_dtype", "fp32"]
+    subprocess.run(command, check=True, capture_output=True)
+    pictures.unlink()
 
 
 def child(who: str, kind: str, count: int, images: Path, out: Path) -> None:
@@ -128,18 +147,26 @@ def ours_within(model: Path, pictures: Path, folder: Path) -> Path:
     return rebuild(model, folder / "ours.json", out).host
 
 
-def fragile(root: Path, folder: Path) -> dict[str, Any]:
-    """YOLOX-Nano in INT8 by the peer and by us: scores and latency."""
+def fragile(root: Path, folder: Path, env: Path | None) -> dict[str, Any]:
+    """YOLOX-Nano in INT8 by the peers and by us: scores and latency."""
     model = adopt(root, folder)
     _, manifest = load_model(model)
     pictures = root / "detection_coco256" / "images" / "train2017"
     paths = {"fp32": model, "ours": ours_within(model, pictures, folder)}
-    for name, options in VARIANTS.items():
-        raw, path = folder / "raw.onnx", folder / f"{name}.onnx"
-        peer(model, pictures, 100, "minmax", raw, **options)
+    makers: dict[str, Callable[[Path], None]] = {
+        f"{PEER}, {name}": lambda raw, how=options: peer(
+            model, pictures, 100, "minmax", raw, **how)
+        for name, options in VARIANTS.items()
+    }  # fmt: skip
+    if env is not None and "version" in known(env).get(MODELOPT, {}):
+        python = env.resolve() / MODELOPT / "bin" / "python"
+        makers[MODELOPT] = lambda raw: modelopt(model, pictures, 100, raw, python)
+    for number, (name, make) in enumerate(makers.items()):
+        raw, path = folder / "raw.onnx", folder / f"peer{number}.onnx"
+        make(raw)
         emitted = with_manifest(onnx.load(raw), manifest)
         path.write_bytes(emitted.SerializeToString())
-        paths[f"{PEER}, {name}"] = path
+        paths[name] = path
     mix, scores = load_data(HERE / "data" / "street.toml", "val", root), {}
     for name, path in paths.items():
         with closing(OrtSession(path, threads=1)) as session:
@@ -161,8 +188,10 @@ def misses(costs: dict[str, Any], models: dict[str, Any]) -> list[str]:
         each = [one["cpu_s"] / one["images"] for one in (ours, theirs)]
         if kind != "minmax" and each[0] > each[1]:
             found.append(f"{kind}: {each[0]:.2f} s for a picture, the peer {each[1]:.2f}")
+    if models and MODELOPT not in models:
+        found.append(f"{MODELOPT}: not measured, it is not in --env")
     for name in models:
-        if name.startswith(PEER):
+        if name not in ("ours", "fp32"):
             if models["ours"]["ap50"] <= models[name]["ap50"]:
                 found.append(
                     f"AP50 {models['ours']['ap50']:.3f}, {name} {models[name]['ap50']:.3f}"
@@ -181,21 +210,29 @@ def main() -> int:
         return 0
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--env", type=Path, help="of peers/install.py")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--images", type=int, default=450)
     parser.add_argument("--peer-images", type=int, default=60)
     options = parser.parse_args()
     root = options.data_root.resolve()
-    costs = {}
+    parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    if RESULT.exists():
+        before = json.loads(RESULT.read_text(encoding="utf-8"))
+        parts = {part: before.get(part, {}) for part in PARTS}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for kind in KINDS:
-            costs[kind] = {
-                "ours": cost("ours", kind, options.images, root / PICTURES, folder),
-                PEER: cost("peer", kind, options.peer_images, root / PICTURES, folder),
+        if "street" in options.only:
+            parts["street"] = {
+                kind: {
+                    "ours": cost("ours", kind, options.images, root / PICTURES, folder),
+                    PEER: cost("peer", kind, options.peer_images, root / PICTURES, folder),
+                }
+                for kind in KINDS
             }
-        models = fragile(root, folder)
-    result = {"street": costs, "yolox-nano": models}
-    return study.finish(RESULT, result, misses(costs, models))
+        if "yolox-nano" in options.only:
+            parts["yolox-nano"] = fragile(root, folder, options.env)
+    return study.finish(RESULT, parts, misses(parts["street"], parts["yolox-nano"]))
 
 
 if __name__ == "__main__":

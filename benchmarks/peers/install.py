@@ -25,12 +25,14 @@ PEERS = {
     "boxmot": ["boxmot"],
     "supervision": ["supervision==0.27.0"],
     "norfair": ["norfair"],
+    "nvidia-modelopt": ["nvidia-modelopt[onnx]"],
 }
 """Distribution -> what to install. supervision 0.28 announces the end of its ByteTrack; later
 releases do not have it."""
 LICENCES = {
     "trackers": "Apache-2.0", "ultralytics": "AGPL-3.0", "boxmot": "AGPL-3.0",
     "supervision": "MIT", "norfair": "BSD-3-Clause",
+    "nvidia-modelopt": "Apache-2.0",
 }  # fmt: skip
 NATIVE = ("bytetrack", "ocsort", "sfsort")
 DEBIAN = (
