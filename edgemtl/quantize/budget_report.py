@@ -100,6 +100,9 @@ class BudgetReport:
         lines += [*_markdown(self.loss_rows()), "", f"![losses]({plot})", ""]
         if self.speeds:
             lines += ["## Speed on this host", "", *_markdown(self.speed_rows()), ""]
+        if self.calibration is not None:
+            lines += ["## The same objects beside each other", ""]
+            lines += [*_markdown(self.calibration.rows()), ""]
         trial = self.shown
         lines += ["## Layers in float", ""]
         if trial is not None and trial.candidate.floats:
@@ -140,7 +143,8 @@ class BudgetReport:
 
     def tables(self) -> list[list[list[str]]]:
         """What a terminal shows: heading and rows of each table."""
-        return [self.loss_rows(), self.speed_rows()]
+        agreement = [] if self.calibration is None else [self.calibration.rows()]
+        return [self.loss_rows(), *agreement, self.speed_rows()]
 
     def notes(self) -> list[str]:
         """Lines below the tables."""

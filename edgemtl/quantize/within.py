@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgemtl.errors import CalibrationError
-from edgemtl.graph.dialect import host_dialect
+from edgemtl.graph.dialect import TRT, host_dialect
 from edgemtl.graph.foreign import dims_of
 from edgemtl.graph.ranges import RangeTable
 from edgemtl.progress import track
@@ -185,7 +185,7 @@ class _Job:
     def _rank(self, observer: str) -> tuple[Sensitivity, ...]:
         few = self._pictures(self._spread(_PICTURES_EACH))
         return measure_sensitivity(
-            self._source[0], self.table(observer), host_dialect(), few, self._threads
+            self._source[0], self.table(observer), (host_dialect(), TRT), few, self._threads
         )
 
     def _spread(self, count: int) -> tuple[int, ...]:

@@ -104,7 +104,8 @@ def test_toy_keeps_its_budget_whole(tmp_path: Path, mix: DataMix) -> None:
     assert {one["score"] for one in told["chosen"]["losses"]["int8 trt"]} >= {"map", "hota", "idf1"}
     assert told["provenance"]["images"] == 12
     text = (tmp_path / "m.int8.report.md").read_text()
-    for words in ("Budget `det=4,track=8`: kept.", "int8: map", "(recommended)", "content_sha256"):
+    for words in ("Budget `det=4,track=8`: kept.", "int8: map", "(recommended)", "content_sha256",
+                  "embedding cosine, mean"):  # fmt: skip
         assert words in text
     assert {Path(name).name for name, _ in report.files()} <= files(tmp_path)
     ElementTree.fromstring((tmp_path / "m.int8.report.svg").read_text())
@@ -239,7 +240,7 @@ def test_sensitivity_is_nothing_where_rounding_is_nothing() -> None:
     table = load_ranges(
         Path(__file__).resolve().parents[2] / "calibration" / "tables" / "toy.ranges.json"
     ).model_copy(update={"ranges": seen.ranges, "means": seen.means})
-    found = measure_sensitivity(model, table, host_dialect(), batches, threads=1)
+    found = measure_sensitivity(model, table, (host_dialect(), TRT), batches, threads=1)
     assert all(0 <= e < 0.05 for one in found for e in one.errors.values())
     assert {part for one in found for part in one.errors} == {"det", "cls", "embed"}
     # a layer behind the exit of a task cannot disturb it
