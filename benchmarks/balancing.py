@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -31,7 +30,6 @@ KINDS = ("fixed", "uncertainty", "upgrad", "aligned_mtl")
 SEEDS = (1, 2)
 IMAGES = 8000
 SHOWN = ("map", "top1", "idf1", "rank1")
-STEPS = 12
 
 
 def config(kind: str, seed: int, quick: bool) -> study.Json:
@@ -54,45 +52,6 @@ def one(folder: Path, kind: str, seed: int, quick: bool) -> study.Json:
     return {"scores": headline(scores), "cpu_s": done.cpu_s, "last_weights": weights[-1:]}
 
 
-def step_times(work: Path, rounds: int) -> dict[str, float]:
-    """Milliseconds of processor time of one step (forward, losses, gradients, update)."""
-    import torch
-
-    from edgemtl.nn.network import network_of
-    from edgemtl.train.balance import make_balance
-    from edgemtl.train.batches import BatchMaker
-    from edgemtl.train.config import load_train_config
-    from edgemtl.train.losses import compute_losses
-    from edgemtl.train.manifest import build_manifest
-    from edgemtl.train.optimiser import make_optimiser
-
-    torch.set_num_threads(1)
-    mix = load_data(SYNTHETIC["data"], "train")
-    runs = {}
-    for kind in KINDS:
-        file = work / f"step-{kind}.toml"
-        file.write_text(study.toml(config(kind, 1, False)), encoding="utf-8")
-        wanted = load_train_config(file)
-        network = network_of(wanted.network, build_manifest(wanted, mix)).train()
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        balance = make_balance(wanted.loss, network)
-        optimiser = make_optimiser(network, balance.parameters(), wanted.optimiser)
-        runs[kind] = wanted, network, balance, optimiser
-    maker = BatchMaker(mix.sets, runs[KINDS[0]][0])
-    taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for number in range(rounds + 2):
-        (batch,) = maker.batch(number)  # one input size
-        for kind, (wanted, network, balance, optimiser) in runs.items():
-            started = time.process_time()
-            losses = compute_losses(network, network(batch.images), batch, wanted.loss)
-            optimiser.zero_grad(set_to_none=True)
-            balance.backward(losses)
-            optimiser.step()
-            if number >= 2:
-                taken[kind].append(1e3 * (time.process_time() - started))
-    return {kind: round(statistics.median(ms), 1) for kind, ms in taken.items()}
-
-
 def main() -> int:
     parser = study.arguments(__doc__, "balancing.json")
     parser.add_argument("--only", nargs="*", choices=KINDS, default=KINDS, help="train these now")
@@ -103,9 +62,10 @@ def main() -> int:
             folder = options.work / f"{kind}-seed{seed}"
             made = one(folder, kind, seed, options.quick)
             (folder / "result.json").write_text(json.dumps(made), encoding="utf-8")
-    times = study.once(
-        options.work / "steps.json", lambda: step_times(options.work, 2 if options.quick else STEPS)
-    )
+    times = study.once(options.work / "steps.json", lambda: study.step_times(
+        options.work, {kind: config(kind, 1, False) for kind in KINDS}, None,
+        2 if options.quick else study.STEPS,
+    ))  # fmt: skip
     kinds: study.Json = {}
     for kind in KINDS:
         files = [options.work / f"{kind}-seed{seed}" / "result.json" for seed in seeds]

@@ -49,6 +49,7 @@ MOST_LOST_SURELY = 0.01
 MOST_COST = 0.45
 """Of the separate networks' latency and parameters together."""
 ROUNDS, REPEATS = 200, 1000
+TIMES = ("cpu_s", "wall_s", "step_cpu_ms")
 
 SYNTHETIC: study.Json = {
     "name": "study", "data": study.HERE / "data" / "study.toml", "size_hw": [128, 224],
@@ -78,16 +79,20 @@ QUICK: study.Json = {"images": 64, "size_hw": [64, 96], "validate": {"every": 32
 def prepare(folder: Path, config: study.Json, root: Path | None, quick: bool) -> study.Json:
     """Train and export the four networks into ``folder``; seconds and parameters of each."""
     config = study.merged(config, QUICK if quick else {})
-    facts = {}
-    for kind, tasks in KINDS.items():
-        wanted = config if tasks is None else {**config, "tasks": tasks}
-        done = study.train(folder / kind, wanted, root)
-        deployed = deploy(done.folder / "run", folder / kind, config["data"], root)
-        facts[kind] = {
-            "cpu_s": done.cpu_s, "wall_s": done.wall_s, "judgements": done.judgements,
-            "parameters": study.parameters(deployed),
-        }  # fmt: skip
-    return facts
+    kinds = {k: config if tasks is None else {**config, "tasks": tasks}
+             for k, tasks in KINDS.items()}  # fmt: skip
+    runs = {kind: study.train(folder / kind, wanted, root) for kind, wanted in kinds.items()}
+    steps = study.once(folder / "steps.json", lambda: study.step_times(
+        folder, kinds, root, 2 if quick else study.STEPS))  # fmt: skip
+    return {
+        kind: {
+            "cpu_s": done.cpu_s, "wall_s": done.wall_s, "step_cpu_ms": steps[kind],
+            "judgements": study.at_cost(done.judgements, steps[kind]),
+            "parameters": study.parameters(
+                deploy(done.folder / "run", folder / kind, config["data"], root)),
+        }
+        for kind, done in runs.items()
+    }  # fmt: skip
 
 
 def sessions(folder: Path) -> tuple[Session, Session]:
@@ -138,7 +143,7 @@ def cost(folder: Path, rounds: int) -> study.Json:
 
 
 def times_to_quality(facts: study.Json, names: dict[str, str]) -> study.Json:
-    """Processor seconds of training until both are as good as the worse of them ends.
+    """Processor seconds of steps until both are as good as the worse of them ends.
 
     ``names``: of each task's score in the log. The log of the embedding network is of true boxes,
     the shared one's of detections: there each is asked for 95 % of what it ends with itself.
@@ -172,7 +177,7 @@ def synthetic(work: Path, seeds: Sequence[int], quick: bool) -> study.Json:
         names = {"detect": "world.map", "classify": "world.top1", "embed": "world.rank1"}
         each[str(seed)] = {
             "scores": {side: headline(scores[side]) for side in ("shared", "separate")},
-            "training": {kind: {k: f[k] for k in ("cpu_s", "wall_s")} for kind, f in facts.items()},
+            "training": {kind: {k: f[k] for k in TIMES} for kind, f in facts.items()},
             "time_to_quality": times_to_quality(facts, names),
         }
     differences = {
@@ -210,7 +215,7 @@ def real(work: Path, root: Path, quick: bool) -> study.Json:
         "scores": {side: headline(scores[side]) for side in ("shared", "separate")},
         "sets": {side: scores[side]["sets"] for side in ("shared", "separate")},
         "intervals": study.once(work / "intervals.json", intervals),
-        "training": {kind: {k: f[k] for k in ("cpu_s", "wall_s")} for kind, f in facts.items()},
+        "training": {kind: {k: f[k] for k in TIMES} for kind, f in facts.items()},
         "time_to_quality": times_to_quality(facts, {
             "detect": "vehicles.map", "classify": "vehicles.top1", "embed": "pets.rank1",
         }),

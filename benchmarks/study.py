@@ -26,6 +26,8 @@ from edgemtl.files import write_text
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+STEPS = 12
+"""Steps that :func:`step_times` counts."""
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 Json = dict[str, Any]
 
@@ -135,6 +137,60 @@ def once(path: Path, make: Callable[[], Json]) -> Json:
         write_text(path, json.dumps(make(), indent=1) + "\n")
     found: Json = json.loads(path.read_text(encoding="utf-8"))
     return found
+
+
+def step_times(
+    folder: Path, configs: Mapping[str, Mapping[str, Any]], root: Path | None, rounds: int
+) -> dict[str, float]:
+    """Milliseconds of processor time of one step on one thread, data apart, by configuration.
+
+    Forward, losses, gradients, update. All take turns in this process on the same pictures, those
+    of the first configuration; so the figure is of this machine, whatever trained the networks.
+    """
+    import torch
+
+    from edgemtl.data.config import load_data
+    from edgemtl.nn.network import network_of
+    from edgemtl.train.balance import make_balance
+    from edgemtl.train.batches import BatchMaker
+    from edgemtl.train.config import load_train_config
+    from edgemtl.train.losses import compute_losses
+    from edgemtl.train.manifest import build_manifest
+    from edgemtl.train.optimiser import make_optimiser
+
+    torch.set_num_threads(1)
+    runs, maker = {}, None
+    for name, config in configs.items():
+        file = folder / f"step-{name}.toml"
+        file.write_text(toml(config), encoding="utf-8")
+        wanted = load_train_config(file)
+        mix = load_data(wanted.data, "train", root)
+        network = network_of(wanted.network, build_manifest(wanted, mix)).train()
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        balance = make_balance(wanted.loss, network)
+        optimiser = make_optimiser(network, balance.parameters(), wanted.optimiser)
+        runs[name] = wanted, network, balance, optimiser
+        maker = maker or BatchMaker(mix.sets, wanted)
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    assert maker is not None
+    for number in range(rounds + 2):
+        (batch,) = maker.batch(number)  # one input size
+        for name, (wanted, network, balance, optimiser) in runs.items():
+            started = time.process_time()
+            with torch.autocast("cpu", torch.bfloat16, enabled=wanted.optimiser.amp == "bf16"):
+                outputs = network(batch.images)
+            losses = compute_losses(network, outputs, batch, wanted.loss)
+            optimiser.zero_grad(set_to_none=True)
+            balance.backward(losses)
+            optimiser.step()
+            if number >= 2:
+                taken[name].append(1e3 * (time.process_time() - started))
+    return {name: round(statistics.median(ms), 1) for name, ms in taken.items()}
+
+
+def at_cost(judgements: Sequence[Json], step_ms: float) -> list[Json]:
+    """The same with ``time_s`` as its steps take here, at ``step_ms`` each."""
+    return [{**row, "time_s": round(row["step"] * step_ms / 1e3, 1)} for row in judgements]
 
 
 def seconds_to(judgements: Sequence[Json], score: str, quality: float) -> float | None:

@@ -144,6 +144,12 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     assert [(row["images"], row["time_s"]) for row in done.judgements] == [(8, 1.0), (24, 3.0)]
 
 
+def test_judgements_at_the_cost_of_steps_here() -> None:
+    rows = [{"step": 1, "time_s": 9.0, "score": 1}, {"step": 40, "time_s": 80.0, "score": 2}]
+    assert [r["time_s"] for r in study.at_cost(rows, 250.0)] == [0.2, 10.0]
+    assert [r["score"] for r in study.at_cost(rows, 250.0)] == [1, 2]
+
+
 def part(**difference: float) -> study.Json:
     scores = dict.fromkeys(("map", "top1", "idf1", "rank1"), 0.5)
     cost = {"latency_cpu_ms": {p: {"ratio": 0.4} for p in ("fp32", "int8")},
