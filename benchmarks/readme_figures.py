@@ -178,6 +178,38 @@ def calibration_peer() -> str:
     )
 
 
+def against_yolo26() -> str:
+    """Trainings of equal processor time on one thread, ours and YOLO26n."""
+    result = _load("against_yolo26")
+    rows = [
+        [
+            name, f"{one['map']:.3f}", f"{one['map50']:.3f}", f"{one['parameters'] / 1e6:.2f}",
+            f"{result['latency_cpu_ms'][name]:.1f}",
+        ]
+        for name, one in result["scores"].items()
+    ]  # fmt: skip
+    header = ["vehicles, validation", "mAP50-95", "mAP50", "parameters (M)", "ms"]
+    return _table(header, rows)
+
+
+def int8_targets() -> str:
+    """What INT8 costs `toy` over a large synthetic world, and what it gains `street`."""
+    result = _load("int8_targets")
+    world, speed = result["world"], result["speed"]
+    names = {"map": "mAP", "top1": "top-1", "rank1": "rank-1", "hota": "HOTA", "idf1": "IDF1"}
+    rows = []
+    for graph, losses in world["losses"].items():
+        cells = {one["score"]: one for one in losses}
+        told = [
+            f"{one['loss_points']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})"
+            for one in (cells[key] for key in names)
+        ]
+        rows.append([graph, *told, f"{world['cosine'][graph]:.4f}"])
+    table = _table(["points lost (95 %)", *names.values(), "cosine"], rows)
+    gains = ", ".join(f"{one['speed_up']:.2f}x on {name}" for name, one in speed.items())
+    return f"{table}\nINT8 over float32, `street`: {gains}.\n"
+
+
 def parity() -> str:
     """The shipped models' forms beside the checkpoint in torch."""
     rows = []
@@ -291,7 +323,8 @@ def adopted() -> str:
 
 FIGURES: dict[str, Callable[[], str]] = {
     "demo": demo, "tour": tour, "models": models, "pets": pets, "budgets": budgets,
-    "calibration_peer": calibration_peer, "parity": parity,
+    "calibration_peer": calibration_peer, "parity": parity, "int8_targets": int8_targets,
+    "against_yolo26": against_yolo26,
     "preprocessing": preprocessing, "trackers": trackers, "tracker_speed": tracker_speed,
     "adopted": adopted,
 }  # fmt: skip

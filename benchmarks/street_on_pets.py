@@ -48,6 +48,7 @@ MOST_LOST = 0.03
 def run(model: Path | str, video: Path, folder: Path, name: str, annotated: bool) -> None:
     """The command, up to the last scored frame: NAME.jsonl, NAME.txt and perhaps NAME.webm."""
     arguments = ["run", str(model), "--source", str(video), "--max-frames", str(LAST)]
+    arguments += ["--backend", "onnxruntime"]
     arguments += ["--min-score", str(MIN_SCORE)]
     arguments += ["--jsonl", str(folder / f"{name}.jsonl"), "--mot", str(folder / f"{name}.txt")]
     if annotated:

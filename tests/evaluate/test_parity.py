@@ -119,7 +119,7 @@ def test_identities_are_those_of_the_tracker(world: list[Shown]) -> None:
     calls = iter(range(1000))
 
     def blinking(outputs: NetOutputs) -> Mapping[str, Any]:
-        return {"scores": outputs.scores * np.float32(next(calls) % 8 < 4)}
+        return {"scores": outputs.scores * np.float32(next(calls) % 12 < 6)}
 
     found = ladder(world, Rung("blinks", lambda: Hurt(blinking), "int8"))
     assert found.rows[1].ids < 0.8
