@@ -91,9 +91,16 @@ def agree(default: Session, other: Session) -> bool:
 
 
 def _key(path: Path, threads: int) -> str:
-    versions = [metadata.version(name) for name in ("onnxruntime", "openvino")]
+    versions = [_version(name) for name in ("onnxruntime", "openvino")]
     content = hashlib.sha256(model_bytes(path)).hexdigest()
     return " ".join([content, str(threads), platform.node(), platform.machine(), *versions])
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # part of another distribution, as onnxruntime-gpu
+        return "unknown"
 
 
 def _cache() -> Path:

@@ -39,7 +39,7 @@ def _pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Both packages are installed, and OpenVINO is twice as fast."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(choose, "find_spec", lambda name: SimpleNamespace())
-    monkeypatch.setattr(choose, "metadata", SimpleNamespace(version=lambda name: "1"))
+    monkeypatch.setattr(choose, "_version", lambda name: "1")
     monkeypatch.setattr(choose, "OpenVinoSession", Other)
     monkeypatch.setattr(Other, "shift", 0.0)
     speeds(monkeypatch, 4.0, 2.0)
@@ -111,3 +111,8 @@ def test_without_openvino_nothing_is_measured(
     engine = tmp_path / "m.engine"
     engine.write_bytes(b"x")
     assert best_backend(engine) == "tensorrt"
+
+
+def test_packages_of_another_name_have_no_version() -> None:
+    assert choose._version("numpy") == np.__version__
+    assert choose._version("no-such-distribution") == "unknown"
