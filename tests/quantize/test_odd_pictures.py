@@ -85,6 +85,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(tmp_path: Path) -> None:
         [sys.executable, "-m", "edgemtl", "calibrate", model, "--images", tmp_path / "pictures",
          "--out", tmp_path / "m.int8.onnx"],
         capture_output=True, text=True, check=False,
+        cwd=tmp_path,  # not in the sources, which hold no compiled extension
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
