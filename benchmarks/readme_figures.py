@@ -192,6 +192,17 @@ def against_yolo26() -> str:
     return _table(header, rows)
 
 
+def balancing() -> str:
+    """Balances of the tasks on the same number of pictures."""
+    result = _load("balancing")
+    rows = []
+    for kind, one in result["kinds"].items():
+        scores = [f"{one['mean'][key]:.3f}" for key in ("map", "hota", "idf1", "rank1")]
+        rows.append([f"`{kind}`", *scores, f"{one['step_cpu_ms']:.0f}", str(len(one["seeds"]))])
+    header = ["`loss.balance`", "mAP", "HOTA", "IDF1", "rank-1", "ms of a step", "seeds"]
+    return _table(header, rows)
+
+
 def int8_targets() -> str:
     """What INT8 costs `toy` over a large synthetic world, and what it gains `street`."""
     result = _load("int8_targets")
@@ -323,7 +334,7 @@ def adopted() -> str:
 
 FIGURES: dict[str, Callable[[], str]] = {
     "demo": demo, "tour": tour, "models": models, "pets": pets, "budgets": budgets,
-    "calibration_peer": calibration_peer, "parity": parity, "int8_targets": int8_targets,
+    "calibration_peer": calibration_peer, "balancing": balancing, "parity": parity, "int8_targets": int8_targets,
     "against_yolo26": against_yolo26,
     "preprocessing": preprocessing, "trackers": trackers, "tracker_speed": tracker_speed,
     "adopted": adopted,
