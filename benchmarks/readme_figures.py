@@ -334,8 +334,8 @@ def adopted() -> str:
 
 FIGURES: dict[str, Callable[[], str]] = {
     "demo": demo, "tour": tour, "models": models, "pets": pets, "budgets": budgets,
-    "calibration_peer": calibration_peer, "balancing": balancing, "parity": parity, "int8_targets": int8_targets,
-    "against_yolo26": against_yolo26,
+    "calibration_peer": calibration_peer, "balancing": balancing, "parity": parity,
+    "int8_targets": int8_targets, "against_yolo26": against_yolo26,
     "preprocessing": preprocessing, "trackers": trackers, "tracker_speed": tracker_speed,
     "adopted": adopted,
 }  # fmt: skip
