@@ -181,14 +181,17 @@ def calibration_peer() -> str:
 def against_yolo26() -> str:
     """Trainings of equal processor time on one thread, ours and YOLO26n."""
     result = _load("against_yolo26")
+    spent = {name: one["cpu_s"] / 60 for name, one in result["training"].items()}
     rows = [
         [
-            name, f"{one['map']:.3f}", f"{one['map50']:.3f}", f"{one['parameters'] / 1e6:.2f}",
+            name, f"{spent[name.removesuffix(', suppressed')]:.0f}", f"{one['map']:.3f}",
+            f"{one['map50']:.3f}", f"{one['parameters'] / 1e6:.2f}",
             f"{result['latency_cpu_ms'][name]:.1f}",
         ]
         for name, one in result["scores"].items()
     ]  # fmt: skip
-    header = ["vehicles, validation", "mAP50-95", "mAP50", "parameters (M)", "ms"]
+    header = ["vehicles, validation", "minutes of one thread to train", "mAP50-95", "mAP50",
+              "parameters (M)", "ms"]  # fmt: skip
     return _table(header, rows)
 
 
@@ -200,7 +203,7 @@ def balancing() -> str:
         scores = [f"{one['mean'][key]:.3f}" for key in ("map", "hota", "idf1", "rank1")]
         rows.append([f"`{kind}`", *scores, f"{one['step_cpu_ms']:.0f}", str(len(one["seeds"]))])
     header = ["`loss.balance`", "mAP", "HOTA", "IDF1", "rank-1", "ms of a step", "seeds"]
-    return _table(header, rows)
+    return f"{result['images']:,} pictures of the synthetic world:\n\n{_table(header, rows)}"
 
 
 def int8_targets() -> str:
@@ -218,7 +221,8 @@ def int8_targets() -> str:
         rows.append([graph, *told, f"{world['cosine'][graph]:.4f}"])
     table = _table(["points lost (95 %)", *names.values(), "cosine"], rows)
     gains = ", ".join(f"{one['speed_up']:.2f}x on {name}" for name, one in speed.items())
-    return f"{table}\nINT8 over float32, `street`: {gains}.\n"
+    seen = f"{world['frames']:,} frames of it, {world['identities']:,} identities"
+    return f"{seen}:\n\n{table}\nINT8 over float32, `street`: {gains}.\n"
 
 
 def parity() -> str:

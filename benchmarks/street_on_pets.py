@@ -1,4 +1,5 @@
-"""`edgemtl run street` over the PETS video, FP32 and INT8: results/street_on_pets.json.
+"""`edgemtl run street` over the PETS video, FP32 and INT8, by ONNX Runtime:
+results/street_on_pets.json.
 
     python benchmarks/street_on_pets.py --data-root DATA [--env PEERS]
 

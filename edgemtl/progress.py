@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -32,7 +32,7 @@ def track(
     what: str,
     total: int | None = None,
     note: Callable[[], str] | None = None,
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Yield ``items`` and show how far we are; ``total`` defaults to their length, if known.
 
     ``note`` gives a few words on the present state, asked for whenever something is shown.

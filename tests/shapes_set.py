@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from edgemtl.data.base import UNKNOWN, DataSet, SequenceInfo, Truth
 from edgemtl.records import U8
@@ -18,6 +19,17 @@ SMALL = {
     "image_hidden": 32,
 }  # fmt: skip
 """A network that learns the shapes in seconds."""
+
+
+def train_on_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a training's data file says, it gets twelve pictures of shapes, unchecked."""
+    from edgemtl.data.config import DataMix
+    from edgemtl.train import loop
+
+    data = Shapes(12)
+    mix = DataMix(data.classes, data.image_classes, (data,))
+    monkeypatch.setattr(loop, "load_data", lambda path, split, root: mix)
+    monkeypatch.setattr(loop, "refuse_bad_data", lambda *_: None)
 
 
 class Shapes(DataSet):

@@ -24,7 +24,8 @@ from edgemtl.errors import ConfigError
 
 def evaluate(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="A shipped name, .onnx or .engine.")
+        list[str],
+        typer.Argument(metavar="MODEL...", help="A shipped name, .onnx, .engine; or a checkpoint."),
     ],
     data: Annotated[
         Path | None, typer.Option(metavar="DATA.toml", help="Data sets; [[val]] is scored.")
@@ -58,6 +59,11 @@ def evaluate(
       edgemtl eval --parity best.safetensors m.onnx m.int8.onnx m.engine --images clip.mp4
     """
     if parity:
+        if tasks or true_boxes or backend != "auto":
+            raise ConfigError(
+                "--tasks, --true-boxes, --backend: not with --parity, which looks at all of them",
+                "leave them out",
+            )
         _climb(models, data, images, data_root, limit, tracker, threads, as_json)
         return
     if len(models) > 1 or images is not None:

@@ -81,6 +81,8 @@ def agree(default: Session, other: Session) -> bool:
         look(session, [Shown(world, _PICTURES)], TrackerConfig(), None, min_score=0.0)
         for session in (default, other)
     )
+    if not (first.finite and second.finite):
+        return False
     bounds = TOLERANCES[_PRECISION.get(default.manifest.precision, "int8")]
     found = []
     for a, b in zip(first.outputs, second.outputs, strict=True):

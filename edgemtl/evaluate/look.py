@@ -55,6 +55,18 @@ class Seen:
     outputs: list[NetOutputs] = field(default_factory=list)
     videos: list[list[Tracks]] = field(default_factory=list)
 
+    @property
+    def finite(self) -> bool:
+        """Whether all that is told is finite; boxes and scores are, after decoding."""
+        told = (
+            values
+            for one in self.outputs
+            for values in (
+                one.embeddings, one.image_probs, *one.attributes.values(), *one.further.values()
+            )
+        )  # fmt: skip
+        return all(values is None or bool(np.isfinite(values).all()) for values in told)
+
 
 def look(
     session: Session,

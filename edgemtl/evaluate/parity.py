@@ -91,8 +91,8 @@ class Ladder:
         for row in self.rows:
             found = row.agreement
             if found is None:
-                word = (row.absent and "not run") or "reference"
-                lines.append([row.name, row.kind, *([None] * 6), word])
+                words = {bool(row.absent): "not run", bool(row.differs): "differs"}
+                lines.append([row.name, row.kind, *([None] * 6), words.get(True, "reference")])
                 continue
             classes = found.same_image_class / found.images
             lines.append([
@@ -107,8 +107,9 @@ class Ladder:
 def climb(rungs: Iterable[Rung], shown: Sequence[Shown], tracker: AnyTrackerConfig) -> Ladder:
     """Run all rungs over the same pictures and compare each with the first.
 
-    A rung whose package or device is absent is left out, and says so. Raises ConfigError if the
-    first one is, if a rung is another network, and if there are no pictures.
+    A rung whose package or device is absent is left out, and says so. Raises ConfigError if a rung
+    is another network, if there are no pictures, and if the first rung's outputs are not finite;
+    MissingExtraError or EngineError if the first one cannot be run.
     """
     pictures = sum(one.count for one in shown)
     if not pictures:
@@ -138,6 +139,11 @@ def climb(rungs: Iterable[Rung], shown: Sequence[Shown], tracker: AnyTrackerConf
                     "give the files of one network, at one input size",
                 )
             seen = look(session, shown, tracker, rung.name)
+            if first is None and not seen.finite:
+                raise ConfigError(
+                    f"parity: the outputs of {rung.name} are not finite",
+                    "begin with a form of the network that works",
+                )
             if first is None:
                 first = seen
                 rows.append(Row(rung.name, kind, session.backend))
@@ -148,6 +154,8 @@ def climb(rungs: Iterable[Rung], shown: Sequence[Shown], tracker: AnyTrackerConf
 
 def _compared(name: str, kind: Kind, session: Session, first: Seen, seen: Seen) -> Row:
     bounds, manifest = TOLERANCES[kind], session.manifest
+    if not seen.finite:
+        return Row(name, kind, session.backend, differs=("its outputs are not finite",))
     agreement = Agreement.combine([
         compare_outputs(a, b, min_score=manifest.min_score, min_iou=bounds.min_iou)
         for a, b in zip(first.outputs, seen.outputs, strict=True)

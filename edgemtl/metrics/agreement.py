@@ -125,6 +125,8 @@ def _picture(
     """How many are above the threshold and have a partner; pairs [P, 4]: box, score, cosine,
     attribute.
     """
+    if a.boxes_net.shape[1] == b.boxes_net.shape[1] == 0:
+        return 0, 0, _by_place(a, b, n)
     lowest = min_score - SCORE_SLACK
     i, j = np.flatnonzero(a.scores[n] >= lowest), np.flatnonzero(b.scores[n] >= lowest)
     sure_a, sure_b = a.scores[n][i] >= min_score, b.scores[n][j] >= min_score
@@ -145,6 +147,15 @@ def _picture(
         apart = np.abs(a.attributes[name][n][i] - b.attributes[name][n][j]).max(1, initial=0)
         gaps[:, 3] = np.fmax(gaps[:, 3], apart)
     return int(sure_a.sum() + sure_b.sum()), hits, gaps
+
+
+def _by_place(a: NetOutputs, b: NetOutputs, n: int) -> F64:
+    """The pairs of a network without boxes, whose embeddings are of the same places in both."""
+    if a.embeddings is None or b.embeddings is None:
+        return np.zeros((0, 4))
+    gaps = np.full((len(a.embeddings[n]), 4), np.nan)
+    gaps[:, 2] = (a.embeddings[n].astype(np.float64) * b.embeddings[n]).sum(1)
+    return gaps
 
 
 def _image_class(a: NetOutputs, b: NetOutputs) -> tuple[float, int]:

@@ -156,8 +156,8 @@ class _Run:
                     self.save()
                 raise
             finally:
-                shown.close()  # type: ignore[attr-defined]
-                batches.close()  # type: ignore[attr-defined]
+                shown.close()
+                batches.close()
                 self.log.close()
 
     def _judge_if_due(self, check: DataMix | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import cv2
@@ -20,7 +20,7 @@ Made = tuple[Batch, ...] | BaseException
 
 def prefetch(
     maker: BatchMaker, first: int, last: int, workers: int = 0
-) -> Iterator[tuple[Batch, ...]]:
+) -> Generator[tuple[Batch, ...], None, None]:
     """Steps ``first`` to ``last`` (exclusive), in order; whoever makes them ends with it.
 
     A thread makes them, or ``workers`` processes: for a device that is faster than one thread.
@@ -33,7 +33,7 @@ def prefetch(
                 raise item
             yield item
     finally:
-        made.close()  # type: ignore[attr-defined]
+        made.close()
 
 
 def _make(maker: BatchMaker, number: int) -> Made:
@@ -43,7 +43,7 @@ def _make(maker: BatchMaker, number: int) -> Made:
         return error
 
 
-def _by_thread(maker: BatchMaker, first: int, last: int) -> Iterator[Made]:
+def _by_thread(maker: BatchMaker, first: int, last: int) -> Generator[Made, None, None]:
     ready: queue.Queue[Made] = queue.Queue(_AHEAD)
     stop = threading.Event()
 
@@ -98,12 +98,15 @@ def _whole(item: Any) -> Any:
     return item
 
 
-def _by_processes(maker: BatchMaker, first: int, last: int, workers: int) -> Iterator[Made]:
+def _by_processes(
+    maker: BatchMaker, first: int, last: int, workers: int
+) -> Generator[Made, None, None]:
     yield from DataLoader(
         _Steps(maker),
         batch_size=None,
         sampler=range(first, last),
         num_workers=workers,
+        multiprocessing_context="fork",  # the pictures' stores are open files and locks
         collate_fn=_whole,
         prefetch_factor=2,
         worker_init_fn=_alone,

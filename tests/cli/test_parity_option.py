@@ -46,6 +46,8 @@ def test_a_rung_that_differs_is_exit_code_1(
     [
         (["--parity"], "--data or --images"),
         (["--parity", "--images", "{folder}", "--data", "d.toml"], "--data or --images"),
+        (["--parity", "--images", "{folder}", "--backend", "openvino"], "not with --parity"),
+        (["--parity", "--images", "{folder}", "--true-boxes"], "not with --parity"),
         (["--images", "{folder}"], "--images: needs --parity"),
         ([], "--data: expected a file"),
         (["{tiny}", "--data", "d.toml"], "expected one, without --parity"),

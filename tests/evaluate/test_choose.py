@@ -70,6 +70,20 @@ def test_one_that_says_something_else_is_not_chosen(
     assert best_backend(tiny, 1) == "onnxruntime"
 
 
+def test_one_whose_probabilities_are_not_finite_is_not_chosen(
+    monkeypatch: pytest.MonkeyPatch, tiny: Path
+) -> None:
+    class Spoilt(Other):
+        def collect(self, ticket: Any) -> NetOutputs:
+            outputs = super().collect(ticket)
+            assert outputs.image_probs is not None
+            outputs.image_probs[:] = np.nan
+            return outputs
+
+    monkeypatch.setattr(choose, "OpenVinoSession", Spoilt)
+    assert best_backend(tiny, 1) == "onnxruntime"
+
+
 def test_one_that_cannot_run_the_file_is_not_chosen(
     monkeypatch: pytest.MonkeyPatch, tiny: Path
 ) -> None:

@@ -102,6 +102,26 @@ def test_the_head_that_is_hurt_is_named(
         assert "hurt" in found.verdict()
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("image_probs", "its outputs are not finite"),
+        ("embeddings", "mean embedding cosine 0, expected at least 0.9999"),  # decoded as zeros
+        ("boxes_net", "detections with a partner 0, expected at least 0.998"),  # decoded to none
+    ],
+)
+def test_what_is_not_finite_differs(world: list[Shown], name: str, said: str) -> None:
+    def spoilt(outputs: NetOutputs) -> Mapping[str, Any]:
+        return {name: np.full_like(getattr(outputs, name), np.nan)}
+
+    found = ladder(world, Rung("hurt", lambda: Hurt(spoilt)))
+    assert said in found.rows[1].differs
+    assert found.table()[2][-1] == "differs"
+    if name == "image_probs":
+        with pytest.raises(ConfigError, match="not finite"):
+            climb([Rung("hurt", lambda: Hurt(spoilt))], world, TrackerConfig())
+
+
 def test_precision_decides_what_is_allowed(world: list[Shown]) -> None:
     def softer(outputs: NetOutputs) -> Mapping[str, Any]:
         return {"scores": outputs.scores * np.float32(0.97)}

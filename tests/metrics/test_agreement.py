@@ -156,3 +156,15 @@ def test_two_copies_of_an_object_are_partners_each_of_its_own_kind():
     same = np.repeat(boxes[:, :1], 2, 1)  # alike to the bit: the score tells
     twins = NetOutputs(same, scores, labels)
     assert compare_outputs(twins, twins).max_score == 0
+
+
+def test_a_network_of_embeddings_alone_is_compared_place_by_place():
+    a = _outputs()
+    none = a.scores[:, :0]
+    boxes, labels = a.boxes_net[:, :0], a.labels[:, :0]
+    alone = NetOutputs(boxes, none, labels, a.embeddings)
+    found = compare_outputs(alone, alone)
+    assert (found.pairs, found.detections) == (60, 0)
+    assert found.mean_cosine == pytest.approx(1)
+    turned = NetOutputs(boxes, none, labels, np.roll(a.embeddings, 1, 1))
+    assert compare_outputs(alone, turned).mean_cosine < 0.5

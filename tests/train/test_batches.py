@@ -68,7 +68,7 @@ def test_prefetch_gives_the_same_batches_in_order_and_ends_who_makes_them(worker
     made = prefetch(maker, 2, 40, workers)
     for number in range(2, 9):
         torch.testing.assert_close(next(made), maker.batch(number))
-    made.close()  # type: ignore[attr-defined]
+    made.close()
     assert "edgemtl-batches" not in {t.name for t in threading.enumerate()}
     assert not multiprocessing.active_children()
 

@@ -12,9 +12,8 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from shapes_set import Shapes
+from shapes_set import train_on_shapes
 
-from edgemtl.data.config import DataMix
 from edgemtl.errors import ConfigError
 from edgemtl.nn.checkpoint import read_checkpoint
 from edgemtl.train import loop
@@ -38,10 +37,7 @@ def config(steps: int, **changes: object) -> TrainConfig:
 
 @pytest.fixture(autouse=True)
 def _shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = Shapes(12)
-    mix = DataMix(data.classes, data.image_classes, (data,))
-    monkeypatch.setattr(loop, "load_data", lambda path, split, root: mix)
-    monkeypatch.setattr(loop, "refuse_bad_data", lambda *_: None)
+    train_on_shapes(monkeypatch)
     monkeypatch.setattr(loop, "draw_curves", lambda *_: None)
     monkeypatch.setattr(loop, "draw_predictions", lambda *_: None)
 
