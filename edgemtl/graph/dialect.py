@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 DEAD_SCALE = np.float32(2.0**-7)
 """For a tensor that was zero in every calibration picture: any scale represents it."""
 SMALLEST_SCALE = 1e-10
+SMALLEST_HALF = np.float32(2.0**-20)
+"""The smallest scale in float16, which has 16 of its steps left there to tell scales apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class Dialect:
     that the backend can add within the convolution. ``share_concat``: a Concat takes only inputs
     of equal scale. ``guard_floats``: the backend gives a float convolution behind a
     DequantizeLinear INT8 weights with one scale for all (ONNX Runtime's WeightBiasQuantization,
-    since 1.20), unless the scale there is a vector.
+    since 1.20), unless the scale there is a vector. ``half``: what is not INT8 is float16, and so
+    are all scales, as TensorRT wants them: it takes the type of a tensor from its scale.
     """
 
     name: Literal["trt", "ort"]
@@ -37,6 +40,7 @@ class Dialect:
     lean_add: bool
     share_concat: bool
     guard_floats: bool
+    half: bool = False
 
     @property
     def key(self) -> str:
@@ -55,6 +59,7 @@ class Dialect:
 TRT = Dialect(
     "trt", "int8", symmetric=True, pair_limit=None,
     integer_bias=False, predictors=True, lean_add=True, share_concat=True, guard_floats=False,
+    half=True,
 )
 # x86 without VNNI adds two uint8 * int8 products in saturating 16 bits (vpmaddubsw). The usual
 # cure is 7-bit weights; but only the sum of each pair must stay within 32767 / 255 = 128, and
@@ -89,18 +94,26 @@ def activation_parameters(
     smallest, largest = dialect.limits
     dtype = np.dtype(dialect.activation)
     if dialect.symmetric:
-        scale = _scale(max(-low, high), largest)
+        scale = _scale(max(-low, high), largest, dialect.half)
         return np.asarray(scale), np.asarray(0, dtype)
-    scale = _scale(high - low, largest - smallest)
+    scale = _scale(high - low, largest - smallest, dialect.half)
     zero = int(np.clip(np.rint(smallest - low / float(scale)), smallest, largest))
     return np.asarray(scale), np.asarray(zero, dtype)
 
 
-def _scale(span: float, steps: int) -> np.float32:
+def _scale(span: float, steps: int, half: bool) -> np.float32:
     """span / steps, rounded so that steps * scale does not exceed span in float32."""
     if span < SMALLEST_SCALE * steps:
         return DEAD_SCALE
-    scale = np.float32(span / steps)
-    while np.float32(steps) * scale > np.float32(span):
-        scale = np.nextafter(scale, np.float32(0))
-    return scale
+    kind = np.dtype(np.float16 if half else np.float32).type
+    scale = kind(min(span / steps, float(np.finfo(kind).max)))
+    while np.float32(steps) * np.float32(scale) > np.float32(span):
+        scale = np.nextafter(scale, kind(0))
+    return np.maximum(np.float32(scale), SMALLEST_HALF) if half else np.float32(scale)
+
+
+def half_above(scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The next numbers of float16, so that what a scale reaches is not cut."""
+    near = scale.astype(np.float16)
+    above = np.where(near < scale, np.nextafter(near, np.float16(np.inf)), near)
+    return np.maximum(above.astype(np.float32), SMALLEST_HALF)

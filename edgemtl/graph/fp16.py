@@ -16,7 +16,9 @@ from edgemtl.graph.features import feature_nodes
 from edgemtl.graph.index import GraphIndex
 
 # inputs of feature operators that are numbers of the same type as the picture, by position
-_TYPED_INPUTS = {"Conv": (1, 2), "Clip": (1, 2)}
+_TYPED_INPUTS = {
+    "Conv": (1, 2), "Clip": (1, 2), "QuantizeLinear": (1,), "DequantizeLinear": (1,),
+}  # fmt: skip
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -28,7 +30,30 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     stay float32, as do graph inputs and outputs.
     Raises ModelError for weights that float16 cannot hold.
     """
-    return _Halver(GraphIndex(model)).rewrite(model)
+    index = GraphIndex(model)
+    return _Halver(index, _features(index)).rewrite(model)
+
+
+def halve_quantised(model: onnx.ModelProto, before: GraphIndex) -> onnx.ModelProto:
+    """The same for what is left in float of a graph with Q/DQ (graph.qdq), which was ``before``.
+
+    Its scales must be numbers of float16. Raises ModelError as :func:`to_fp16` does.
+    """
+    names = _features(before)
+    return _Halver(GraphIndex(model), names | {f"{name}/float" for name in names}).rewrite(model)
+
+
+def fits_fp16(index: GraphIndex, largest_seen: float) -> bool:
+    """Whether float16 holds the features: what was seen of them, and their numbers."""
+    numbers = (
+        index.value(name) for node in feature_nodes(index) if node.op_type == "Conv"
+        for name in node.input[1:]
+    )  # fmt: skip
+    return largest_seen <= _LARGEST and all(map(_fits, numbers))
+
+
+def _features(index: GraphIndex) -> frozenset[str]:
+    return frozenset(node.output[0] for node in feature_nodes(index))
 
 
 @dataclass
@@ -37,28 +62,30 @@ class _Halver:
     within the features it is called ``<name>/half``."""
 
     index: GraphIndex
+    features: frozenset[str]
     nodes: list[NodeProto] = field(default_factory=list)
     tensors: dict[str, TensorProto] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
 
     def rewrite(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        features = {node.output[0] for node in feature_nodes(self.index)}
         for name in sorted(self.index.inputs):
-            if self._read_by(name, features) and self.index.producer.get(name) is None:
+            if self._read_by(name, self.features) and self.index.producer.get(name) is None:
                 self._cast(name, f"{name}/half", TensorProto.FLOAT16)
                 self.renamed[name] = f"{name}/half"
         for original in self.index.nodes:
             node = NodeProto()
             node.CopyFrom(original)
             name = original.output[0]
-            front = original.op_type == "DequantizeLinear" and self._read_by(name, features)
-            if front:
-                node.input[1] = self._half(node.input[1])
-            elif name in features:
+            half = name in self.features
+            if original.op_type == "DequantizeLinear":
+                half = half or self._read_by(name, self.features)
+            elif original.op_type == "QuantizeLinear":
+                half = original.input[0] in self.features or original.input[0] in self.renamed
+            if half:
                 self._feature(node)
             self.nodes.append(node)
-            if front or name in features:
-                self._leave(node, name, features)
+            if half and original.op_type != "QuantizeLinear":
+                self._leave(node, name)
         return self._assemble(model)
 
     def _read_by(self, tensor: str, features: Iterable[str]) -> bool:
@@ -66,14 +93,14 @@ class _Halver:
 
     def _feature(self, node: NodeProto) -> None:
         for slot in _TYPED_INPUTS.get(node.op_type, ()):
-            if slot < len(node.input) and node.input[slot]:
+            if slot < len(node.input) and node.input[slot] in self.index.constants:
                 node.input[slot] = self._half(node.input[slot])
         node.input[:] = [self.renamed.get(name, name) for name in node.input]
 
-    def _leave(self, node: NodeProto, name: str, features: set[str]) -> None:
+    def _leave(self, node: NodeProto, name: str) -> None:
         """Cast back to float32 if anything outside the features reads this tensor."""
-        readers = self.index.consumers.get(name, [])
-        if name in self.index.outputs or any(r.output[0] not in features for r in readers):
+        readers = [r for r in self.index.consumers.get(name, []) if r.op_type != "QuantizeLinear"]
+        if name in self.index.outputs or any(r.output[0] not in self.features for r in readers):
             node.output[0] = f"{name}/half"
             self.renamed[name] = f"{name}/half"
             self._cast(f"{name}/half", name, TensorProto.FLOAT)
@@ -100,8 +127,12 @@ class _Halver:
         return out
 
 
+def _fits(value: NDArray[Any]) -> bool:
+    return bool((np.abs(value) <= _LARGEST).all())
+
+
 def _halved(value: NDArray[Any], name: str) -> NDArray[np.float16]:
-    if value.ndim and not (np.abs(value) <= _LARGEST).all():
+    if value.ndim and not _fits(value):
         raise ModelError(
             f"fp16: '{name}' holds a value that float16 cannot (above {_LARGEST:g}, or NaN)",
             "use fp32 or int8 for this model",

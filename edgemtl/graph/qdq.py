@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from edgemtl.errors import CalibrationError
 from edgemtl.graph.dialect import Dialect, activation_parameters
 from edgemtl.graph.features import QuantisationPlan, activation_of, plan_quantisation
 from edgemtl.graph.file import canonical_hash
+from edgemtl.graph.fp16 import fits_fp16, halve_quantised
 from edgemtl.graph.index import GraphIndex
 from edgemtl.graph.ranges import RangeTable
 from edgemtl.graph.weights import (
@@ -71,8 +72,8 @@ def insert_qdq(model: onnx.ModelProto, ranges: RangeTable, dialect: Dialect) -> 
     """A copy of a float model with Q/DQ around its features; ``ranges`` in real units.
 
     Every activation is quantised where it is made, so that sums, pooling, resizing and
-    concatenation run on integers too. Weights are symmetric per output channel. Coordinates,
-    logits and everything behind them stay float32.
+    concatenation run on integers too. Weights are symmetric per output channel. Coordinates and
+    logits stay float32, and so do other features that float16 does not hold.
     Raises CalibrationError for a missing range and for a model without convolutions.
     """
     index = GraphIndex(model)
@@ -82,7 +83,11 @@ def insert_qdq(model: onnx.ModelProto, ranges: RangeTable, dialect: Dialect) -> 
             "model: no convolution with constant weights to quantise",
             "INT8 makes sense for convolutional networks",
         )
-    return _Rewriter(index, plan, ranges, dialect).rewrite(model)
+    if dialect.half:
+        largest = max(abs(end) for end in ranges.span(plan.tensors))
+        dialect = replace(dialect, half=fits_fp16(index, largest))
+    made = _Rewriter(index, plan, ranges, dialect).rewrite(model)
+    return halve_quantised(made, index) if dialect.half else made
 
 
 @dataclass
@@ -131,10 +136,8 @@ class _Rewriter:
         """``source`` -> QuantizeLinear -> DequantizeLinear -> ``target``."""
         scale, zero = self._parameters(range_of)
         self.scales[target] = scale
-        names = [
-            self._constant(f"{range_of}/scale", scale),
-            self._constant(f"{range_of}/zero", zero),
-        ]
+        parts = (("scale", scale), ("zero", zero))
+        names = [self._constant(f"{range_of}/{part}", value) for part, value in parts]
         middle = f"{range_of}/quantised"
         self.nodes.append(helper.make_node("QuantizeLinear", [source, *names], [middle]))
         self.nodes.append(helper.make_node("DequantizeLinear", [middle, *names], [target]))
@@ -190,7 +193,7 @@ class _Rewriter:
         scale_x = self.scales[node.input[0]]
         limit = None if weights.shape[1] == 1 else self.dialect.pair_limit
         smallest = smallest_scale(bias, scale_x) if self.dialect.integer_bias else None
-        quantised, scale = quantise_weights(weights, limit, smallest)
+        quantised, scale = quantise_weights(weights, limit, smallest, self.dialect.half)
         node.input[1] = self._dequantised(f"{out}/weight", quantised, scale)
         exact = bias + self._correction(original.input[0], weights, quantised, scale)
         if self.dialect.integer_bias:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgemtl.graph.dialect import DEAD_SCALE, SMALLEST_SCALE
+from edgemtl.graph.dialect import DEAD_SCALE, SMALLEST_SCALE, half_above
 
 _LARGEST_WEIGHT = 127
 _BIAS_LIMIT = 2.0**30
@@ -17,11 +17,13 @@ def quantise_weights(
     weights: NDArray[np.float32],
     pair_limit: int | None = None,
     smallest: NDArray[np.float32] | None = None,
+    half: bool = False,
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Symmetric int8 weights [O, I, kh, kw] and one scale f32 [O] per output channel.
 
     ``pair_limit`` bounds the sums of weights 2i and 2i + 1 in the kernels' order (kh, kw, I).
-    ``smallest`` f32 [O] keeps an int32 bias in range where weights are almost zero.
+    ``smallest`` f32 [O] keeps an int32 bias in range where weights are almost zero. ``half``: the
+    scales are numbers of float16.
     """
     flat = np.moveaxis(weights, 1, -1).reshape(len(weights), -1)
     scale = np.abs(flat).max(1, initial=0.0) / _LARGEST_WEIGHT
@@ -30,6 +32,8 @@ def quantise_weights(
     scale = np.where(scale < SMALLEST_SCALE, DEAD_SCALE, scale).astype(np.float32)
     if smallest is not None:
         scale = np.maximum(scale, smallest)
+    if half:
+        scale = half_above(scale)
     rounded = np.rint(flat / scale[:, None])
     if pair_limit is not None:
         # rounding can push a sum over by one: take it from the first weight of the pair

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from edgemtl.errors import CalibrationError
 from edgemtl.graph.dialect import (
     ORT_ARM,
     ORT_X86,
+    SMALLEST_HALF,
     TRT,
     activation_parameters,
+    half_above,
     host_dialect,
 )
 from edgemtl.graph.ranges import RangeTable, load_ranges, save_ranges
@@ -20,7 +23,7 @@ from edgemtl.graph.ranges import RangeTable, load_ranges, save_ranges
 SPANS = [(0, 6), (0, 5.3), (-1, 1), (-3, 0.5), (0, 0), (2, 2), (-5, -2), (0, 1e-20), (-1e30, 1e30)]
 
 
-@pytest.mark.parametrize("dialect", [ORT_X86, ORT_ARM, TRT])
+@pytest.mark.parametrize("dialect", [ORT_X86, ORT_ARM, replace(TRT, half=False)])
 @pytest.mark.parametrize(("low", "high"), SPANS)
 def test_zero_is_exact_and_the_range_is_covered(dialect, low: float, high: float) -> None:  # type: ignore[no-untyped-def]
     scale, zero = activation_parameters(low, high, dialect)
@@ -43,8 +46,26 @@ def test_a_range_from_zero_never_exceeds_its_top(high: float) -> None:
 
 
 def test_symmetric_scales() -> None:
-    scale, zero = activation_parameters(-2.54, 1, TRT)
+    scale, zero = activation_parameters(-2.54, 1, replace(TRT, half=False))
     assert (float(scale), int(zero)) == (pytest.approx(0.02), 0)
+
+
+@pytest.mark.parametrize("high", [6.0, 2.54, 0.1, 1e-3, 1e-5, 65504.0, 1e9])
+def test_scales_in_half_are_numbers_of_float16(high: float) -> None:
+    scale, _ = activation_parameters(-high / 2, high, TRT)
+    assert np.float32(np.float16(scale)) == scale, "quantised with what the graph says"
+    assert scale >= SMALLEST_HALF
+    if SMALLEST_HALF * 127 < high <= 65504:
+        assert high * (1 - 2**-4) <= 127 * scale <= high
+
+
+def test_weight_scales_in_half_never_cut_the_largest_weight() -> None:
+    scale = np.array([0, 1e-9, 3e-7, 1e-5, 6.2e-5, 0.00123, 0.5, 1 / 3], np.float32)
+    above = half_above(scale)
+    assert (above >= scale).all()
+    assert (above == above.astype(np.float16).astype(np.float32)).all()
+    assert (above[3:] <= scale[3:] * (1 + 2**-7)).all()
+    assert (above[:3] == SMALLEST_HALF).all()
 
 
 def test_host_dialect() -> None:

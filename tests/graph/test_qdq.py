@@ -51,7 +51,9 @@ def test_runtime_agrees_with_the_reference_evaluator(dialect: Dialect) -> None:
     model, int8 = _quantised(dialect, classes=(), embedding_dim=None)
     images = _inputs(dialect, pictures(manifest_of(model), count=2))
     (want,) = ReferenceEvaluator(int8).run(["image_probs"], {"images": images})
-    assert np.abs(run(int8, images)["image_probs"] - want).max() < 2e-3
+    # the evaluator sums float16 convolutions in float16
+    limit = 0.02 if dialect.half else 2e-3
+    assert np.abs(run(int8, images)["image_probs"] - want).max() < limit
 
 
 @DIALECTS
@@ -136,6 +138,9 @@ def test_a_map_that_is_sampled_is_a_feature_and_the_samples_are_not(
     index = GraphIndex(insert_qdq(model, table, dialect))
     (sampler,) = (node for node in index.nodes if node.op_type == "GridSample")
     maker = index.producer[sampler.input[0]].op_type
+    if dialect.half:
+        assert maker == "Cast", "samples are float32"
+        maker = index.producer[index.producer[sampler.input[0]].input[0]].op_type
     assert maker == ("Conv" if depthwise else "DequantizeLinear")
     assert sampler.input[1] == "places"
     assert sampler.output[0] == "seen"

@@ -159,7 +159,8 @@ def test_a_layer_that_int8_cannot_stand_stays_in_float(
         graph, manifest = load_model(tmp_path / name)
         assert manifest.precision == "mixed"
         read = {name for node in graph.graph.node if node.op_type == "Conv" for name in node.input}
-        assert weights <= read  # the numbers themselves, not their integers
+        half = "/half" if manifest.dialect == "trt" else ""
+        assert {f"{name}{half}" for name in weights} <= read  # the numbers, not their integers
     assert any(o.where == guilty[0] and "channel 0" in o.what for o in report.oddities)
     text = (tmp_path / "m.int8.report.md").read_text()
     assert f"- `{guilty[0]}`" in text
@@ -246,7 +247,8 @@ def test_sensitivity_is_nothing_where_rounding_is_nothing() -> None:
     # a layer behind the exit of a task cannot disturb it
     last = next(s for s in found if s.layer.name == "conv2d_66")
     assert last.errors["det"] > 0
-    assert last.errors["cls"] == last.errors["embed"] == 0
+    assert max(last.errors["cls"], last.errors["embed"]) < 1e-5, "what float16 rounds, at most"
+    assert last.errors["det"] > 100 * max(last.errors["cls"], last.errors["embed"])
     assert last.of(("track",)) == last.of(("det",)) > last.of(("cls",)) == 0
     assert not any("drowns" in oddity.what for oddity in find_oddities(model, seen))
 
