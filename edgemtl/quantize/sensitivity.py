@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,9 @@ def measure_sensitivity(
 ) -> tuple[Sensitivity, ...]:
     """Every layer's, in graph order, over a few float inputs of the network.
 
-    Integers are computed in float with their Q/DQ: what is asked is what rounding does, not what
-    a kernel does. All batches are kept in memory, with what the float model makes of them.
+    Integers are computed in float32 with their Q/DQ: what is asked is what rounding to them does,
+    neither what a kernel does nor what float16 does to the other layers. All batches are kept in
+    memory, with what the float model makes of them.
     """
     parts = exits(model)
     kept = [batch.copy() for batch in batches]
@@ -62,7 +63,7 @@ def measure_sensitivity(
         others = tuple(name for name in every if name != layer.name)
         alone = ranges.model_copy(update={"float_layers": others})
         worst = dict.fromkeys(parts.values(), 0.0)
-        for dialect in dialects:
+        for dialect in (replace(one, half=False) for one in dialects):
             values = _outputs(insert_qdq(model, alone, dialect), parts, kept, threads)
             errors: dict[str, list[float]] = {}
             for part, right, wrong, whole in zip(parts.values(), exact, values, power, strict=True):
