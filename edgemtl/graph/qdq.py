@@ -17,13 +17,7 @@ from edgemtl.graph.file import canonical_hash
 from edgemtl.graph.fp16 import fits_fp16, halve_quantised
 from edgemtl.graph.index import GraphIndex
 from edgemtl.graph.ranges import RangeTable
-from edgemtl.graph.weights import (
-    bias_correction,
-    integer_bias,
-    quantise_weights,
-    restore_weights,
-    smallest_scale,
-)
+from edgemtl.graph.weights import integer_bias, quantise_convolution
 from edgemtl.manifest import CalibrationRecord, Manifest
 
 
@@ -191,30 +185,18 @@ class _Rewriter:
                 "train again; a NaN cannot be quantised",
             )
         scale_x = self.scales[node.input[0]]
-        limit = None if weights.shape[1] == 1 else self.dialect.pair_limit
-        smallest = smallest_scale(bias, scale_x) if self.dialect.integer_bias else None
-        quantised, scale = quantise_weights(weights, limit, smallest, self.dialect.half)
-        node.input[1] = self._dequantised(f"{out}/weight", quantised, scale)
-        exact = bias + self._correction(original.input[0], weights, quantised, scale)
+        means = None
+        if self.ranges.means:
+            means = np.asarray(self.ranges.channel_means(original.input[0]))
+        made = quantise_convolution(weights, bias, scale_x, means, self.dialect)
+        node.input[1] = self._dequantised(f"{out}/weight", made.weights, made.scale)
         if self.dialect.integer_bias:
-            bias_scale = (scale_x * scale).astype(np.float32)
-            integers = integer_bias(exact, bias_scale)
+            bias_scale = (scale_x * made.scale).astype(np.float32)
+            integers = integer_bias(made.bias, bias_scale)
             new = self._dequantised(f"{out}/bias", integers, bias_scale)
         else:
-            new = self._constant(f"{out}/bias", exact.astype(np.float32))
+            new = self._constant(f"{out}/bias", made.bias.astype(np.float32))
         node.input[:] = [*node.input[:2], new]
-
-    def _correction(
-        self,
-        tensor: str,
-        weights: NDArray[np.float32],
-        quantised: NDArray[np.int8],
-        scale: NDArray[np.float32],
-    ) -> NDArray[np.float64]:
-        if not self.ranges.means:
-            return np.zeros(len(weights))
-        channels = self.ranges.channel_means(tensor)
-        return bias_correction(weights, restore_weights(quantised, scale), np.asarray(channels))
 
     def _dequantised(self, name: str, integers: NDArray[Any], scale: NDArray[np.float32]) -> str:
         """A constant behind a DequantizeLinear along axis 0; returns the float tensor's name."""

@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgemtl.graph.dialect import DEAD_SCALE, SMALLEST_SCALE, half_above
+from edgemtl.graph.dialect import DEAD_SCALE, SMALLEST_SCALE, Dialect, half_above
 
 _LARGEST_WEIGHT = 127
 _BIAS_LIMIT = 2.0**30
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerWeights:
+    """A convolution in INT8: ``weights`` i8 [O, I, kh, kw], ``scale`` f32 [O] of them, ``bias``
+    f64 [O] in real units, corrected for the rounding."""
+
+    weights: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    bias: NDArray[np.float64]
+
+    @property
+    def restored(self) -> NDArray[np.float32]:
+        """What the integers stand for."""
+        return restore_weights(self.weights, self.scale)
+
+
+def quantise_convolution(
+    weights: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    scale_x: NDArray[np.float32],
+    means: NDArray[np.float64] | None,
+    dialect: Dialect,
+) -> IntegerWeights:
+    """A convolution as a dialect has it. ``scale_x``: of its input, ``means`` f64 [C]: of the
+    input's channels, for the bias correction, or None for none."""
+    limit = None if weights.shape[1] == 1 else dialect.pair_limit
+    smallest = smallest_scale(bias, scale_x) if dialect.integer_bias else None
+    integers, scale = quantise_weights(weights, limit, smallest, dialect.half)
+    exact = bias.astype(np.float64)
+    if means is not None:
+        exact = exact + bias_correction(weights, restore_weights(integers, scale), means)
+    return IntegerWeights(integers, scale, exact)
 
 
 def quantise_weights(

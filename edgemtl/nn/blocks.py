@@ -64,6 +64,9 @@ class InvertedResidual(nn.Module):
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     fuse: Any = torch.nn.utils.fusion.fuse_conv_bn_eval  # its type changes from torch to torch
     fused: nn.Conv2d = fuse(conv, norm)
+    assert fused.bias is not None
+    # PyTorch makes the bias of a convolution that had none a constant
+    fused.bias.requires_grad_(fused.weight.requires_grad)
     return fused
 
 

@@ -64,6 +64,15 @@ def test_strides_and_folding(name: str) -> None:
         torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v2", "resnet18"])
+def test_a_folded_backbone_learns_its_biases_as_well(name: str) -> None:
+    backbone = build_backbone(name, fold=True, frozen_stages=1)
+    assert all(p.requires_grad for p in backbone.stages[1:].parameters())
+    assert not any(p.requires_grad for p in backbone.stages[0].parameters())
+    sum(f.square().mean() for f in backbone(torch.rand(1, 3, 64, 64))).backward()  # type: ignore[union-attr]
+    assert all(p.grad is not None for p in backbone.stages[1:].parameters())
+
+
 def test_imagenet_normalisation_is_folded_for_torchvision(tmp_path: Path) -> None:
     """Raw pixels through ours = torchvision's own normalisation through torchvision's network."""
     models = pytest.importorskip("torchvision.models")
