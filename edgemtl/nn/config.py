@@ -27,6 +27,9 @@ class NetworkConfig(BaseModel):
     weights: Path | None = Field(default=None, description="local file with backbone weights")
     pretrained: bool = Field(default=False, description="download torchvision's weights")
     fold_batch_norm: bool = Field(default=False, description="fold the backbone's before training")
+    folded: bool = Field(
+        default=False, description="fold all batch norm: what `edgemtl train --quantize` makes"
+    )
     frozen_stages: int = Field(
         default=0, ge=0, le=5, description="first of five that keep their weights"
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from edgemtl.manifest import Manifest
 from edgemtl.nn import heads
 from edgemtl.nn.backbone import build_backbone
+from edgemtl.nn.blocks import fold_batch_norm
 from edgemtl.nn.config import NetworkConfig
 from edgemtl.nn.heads import (
     STRIDES,
@@ -151,10 +152,21 @@ class MultiTaskNetwork(nn.Module):
 
 def network_of(config: NetworkConfig, manifest: Manifest) -> MultiTaskNetwork:
     """The network of this shape for the tasks of ``manifest``, with fresh weights."""
-    return MultiTaskNetwork(
+    network = MultiTaskNetwork(
         config,
         len(manifest.classes),
         len(manifest.image_classes),
         attributes={a.name: len(a.values) for a in manifest.attributes},
         further={task.name: len(task.classes) for task in manifest.further},
     )
+    return folded(network).train() if config.folded else network
+
+
+def folded(network: MultiTaskNetwork) -> MultiTaskNetwork:
+    """The same network without batch norm, in place: it is in the convolutions, as when deployed.
+
+    It is in eval mode then, and its shape says so.
+    """
+    fold_batch_norm(network.eval())
+    network.config = network.config.model_copy(update={"folded": True})
+    return network
