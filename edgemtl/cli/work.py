@@ -61,6 +61,13 @@ def train(
     check: Annotated[
         bool, typer.Option("--check", help="Check the data, draw the mix, and end.")
     ] = False,
+    quantize: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Go on from this checkpoint, rounding as INT8 will ([quantize] in the file).",
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that make the batches; 0: a thread. For a GPU.")
     ] = 0,
@@ -73,23 +80,29 @@ def train(
     Example:
       edgemtl train street.toml --check
       edgemtl train street.toml --out runs/street
+      edgemtl train street.toml --quantize runs/street/best.safetensors --out runs/street-int8
       torchrun --nproc-per-node 4 -m edgemtl train street.toml --out runs/street
     """
     require("torch", "train", "training")
+    from edgemtl.finetune import finetune
     from edgemtl.train.before import check_run
     from edgemtl.train.config import load_train_config
     from edgemtl.train.loop import run_training
     from edgemtl.train.runlog import best_judgement, read_rows
 
-    folder = out or Path("runs") / config.stem
+    folder = out or Path("runs") / (config.stem if quantize is None else f"{config.stem}-int8")
     if check:
         report = check_run(load_train_config(config), folder, data_root)
         finish(report.to_dict(), f"{report.counts()}: see {folder}/data.json and mix.jpg", as_json)
         report.refuse_errors()
         return
-    best = run_training(
-        load_train_config(config), out=folder, resume=resume, data_root=data_root, workers=workers
-    )
+    wanted = load_train_config(config)
+    if quantize is None:
+        best = run_training(wanted, out=folder, resume=resume, data_root=data_root, workers=workers)
+    else:
+        best = finetune(
+            wanted, quantize, out=folder, resume=resume, data_root=data_root, workers=workers
+        )
     if int(os.environ.get("RANK", "0")) > 0:
         return  # of several processes, the first one speaks
     rows = read_rows(folder)

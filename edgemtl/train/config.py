@@ -126,6 +126,14 @@ class ValidateConfig(Section):
     )
 
 
+class QuantizeConfig(Section):
+    """How `edgemtl train --quantize` goes on from a checkpoint, with INT8's rounding."""
+
+    part: float = Field(default=0.05, gt=0, le=1, description="of `images`, seen once more")
+    rate: float = Field(default=0.05, gt=0, le=1, description="as a part of optimiser.rate")
+    limit: int = Field(default=200, ge=1, description="pictures that set the ranges")
+
+
 class TrainConfig(Section):
     """A whole run. Paths are relative to the file."""
 
@@ -168,6 +176,7 @@ class TrainConfig(Section):
     loss: LossConfig = LossConfig()
     data_checks: DataCheckConfig = DataCheckConfig()
     sampling: SamplingConfig = SamplingConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
     validate_: ValidateConfig = Field(default=ValidateConfig(), alias="validate")
 
     @field_validator("size_hw")

@@ -38,7 +38,7 @@ def draw_curves(path: Path, title: str, rows: Sequence[Row]) -> None:
     _scores(middle, judged)
     _rate(bottom, means)
     bottom.set_xlabel("pictures seen")
-    bottom.set_xlim(0, 1.02 * max([row["images"] for row in (*means, *judged)], default=1))
+    bottom.set_xlim(0, 1.02 * max([1, *(row["images"] for row in (*means, *judged))]))
     best = best_judgement(judged)
     said = f": best score {best['score']:.4f} at {best['images']:,} pictures" if best else ""
     top.set_title(f"{title}{said}", loc="left", fontweight="bold")

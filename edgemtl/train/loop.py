@@ -42,6 +42,7 @@ from edgemtl.train.optimiser import make_optimiser, make_scaler, rate_at
 from edgemtl.train.prefetch import prefetch
 from edgemtl.train.runlog import RunLog
 from edgemtl.train.sheet import draw_predictions
+from edgemtl.train.start import Start, rounded
 from edgemtl.train.state import (
     BEST_KEY,
     CONFIG_KEY,
@@ -63,10 +64,12 @@ def run_training(
     resume: bool = False,
     data_root: Path | None = None,
     workers: int = 0,
+    start: Start | None = None,
 ) -> Path:
     """Train and return the best checkpoint, ``out/best.safetensors``.
 
-    ``workers``: processes that make the batches, 0: a thread; the batches are the same.
+    ``workers``: processes that make the batches, 0: a thread; the batches are the same. ``start``:
+    begin with its network, and round as it says; otherwise with the config's, and in float.
 
     ``out`` also gets ``last.safetensors`` (everything needed to go on), the log (see
     :mod:`edgemtl.train.runlog`), ``curves.png`` and ``predictions.png``, and before the first step
@@ -90,7 +93,7 @@ def run_training(
         check_alike("data", [(data.name, len(data)) for data in mix.sets])
         from_first(lambda: check_sizes(config, mix, check))
         from_first(lambda: refuse_bad_data(config, mix, check, out))
-        run = _Run(config, mix, out, workers)
+        run = _Run(config, mix, out, workers, start)
         if resume:
             run.restore()
         else:
@@ -100,15 +103,20 @@ def run_training(
 
 
 class _Run:
-    def __init__(self, config: TrainConfig, mix: DataMix, out: Path, workers: int = 0) -> None:
+    def __init__(
+        self, config: TrainConfig, mix: DataMix, out: Path, workers: int, start: Start | None
+    ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.out, self.workers = config, out, workers
+        self.start = start
         self.device = device()
         self.scaler = make_scaler(config.optimiser, self.device)
         self.manifest = build_manifest(config, mix)
         width = self.manifest.embedding_dim
         shape = config.network.model_copy(update={"embedding_dim": width})
         network: Any = network_of(shape, self.manifest)
+        if start is not None:
+            start.fill(network, self.manifest)
         self.network: MultiTaskNetwork = network.to(self.device, memory_format=torch.channels_last)
         spread(self.network)
         self.average = WeightAverage(self.network, config.optimiser.average)
@@ -163,7 +171,8 @@ class _Run:
     def _judge_if_due(self, check: DataMix | None) -> bool:
         """Whether it was; raises KeyboardInterrupt, in all processes, where one was asked to."""
         every = max(1, self.config.validate_.every // self.config.batch)
-        due = self.step > 0 and (self.step % every == 0 or self.step == self.steps)
+        asked = self.step > 0 or self.start is not None
+        due = asked and (self.step % every == 0 or self.step == self.steps)
         due = due and from_first(
             lambda: all(row["step"] != self.step for row in self.log.judgements())
         )
@@ -206,7 +215,7 @@ class _Run:
         self.log.note(self.step, rate, float(norm), values, self.balance.weights())
 
     def _measure(self, batch: Batch) -> dict[str, Parts]:
-        with self._autocast():
+        with self._autocast(), rounded(self.start, self.network, self.step):
             outputs = self.network(batch.images, objects=batch.objects)
         return measure(self.network, outputs, batch, self.config.loss)
 
@@ -225,7 +234,7 @@ class _Run:
     def _judge(self, check: DataMix | None) -> None:
         assert check is not None
         try:
-            with self.interrupts.raised():
+            with self.interrupts.raised(), rounded(self.start, self.average.network):
                 limit, sizes = self.config.validate_.limit, self.config.sizes
                 verdict = judge(self.average.network, self.manifest, check, limit, sizes)
         except KeyboardInterrupt:

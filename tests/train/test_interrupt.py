@@ -172,7 +172,7 @@ def test_a_step_that_overflows_is_left_out_and_halves_the_scale(
 
     monkeypatch.setattr(loop, "make_scaler", scaler)
     mix = loop.load_data(Path("d"), "train", None)
-    run = loop._Run(config(2), mix, tmp_path)
+    run = loop._Run(config(2), mix, tmp_path, 0, None)
     run.network.train()
     before = [p.detach().clone() for p in run.network.parameters()]
     run._step(run.maker.batch(0))

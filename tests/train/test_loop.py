@@ -163,7 +163,7 @@ def test_an_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_a_bad_batch_changes_no_weight(tmp_path: Path, shapes: DataMix) -> None:
-    run = loop._Run(config(2), shapes, tmp_path)
+    run = loop._Run(config(2), shapes, tmp_path, 0, None)
     run.network.train()
     before = [p.detach().clone() for p in run.network.parameters()]
     batch = run.maker.batch(0)[0]

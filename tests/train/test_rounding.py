@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +36,7 @@ MANIFEST = Manifest(
     name="m", input=InputSpec(size_hw=(64, 96)), classes=("a", "b"), image_classes=("x", "y"),
     embedding_dim=8, top_k=20, min_score=0.3, edgemtl_version="0",
 )  # fmt: skip
+Case = tuple[MultiTaskNetwork, onnx.ModelProto, RangeTable]
 SHAPE = {"neck_width": 24, "embedding_dim": 8, "embedding_hidden": 16, "image_hidden": 32}
 BACKBONES = {
     "lite0": {"backbone": "efficientnet_lite0", "embedding_grid": (3, 2)},
@@ -53,6 +57,22 @@ def _network(backbone: str) -> MultiTaskNetwork:
     for layer in (*network.detect.one, *network.detect.box):  # type: ignore[union-attr]
         torch.nn.init.normal_(layer.weight, std=0.3)
     return folded(network)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
+    """A backbone's network, its graph and a table of ranges; the network is a copy each time."""
+
+    @functools.cache
+    def made(backbone: str) -> Case:
+        network = _network(backbone)
+        return (network, *_exported(network, tmp_path_factory.mktemp(backbone)))
+
+    def copied(backbone: str) -> Case:
+        network, model, table = made(backbone)
+        return copy.deepcopy(network), model, table
+
+    return copied
 
 
 def _exported(network: MultiTaskNetwork, folder: Path) -> tuple[onnx.ModelProto, RangeTable]:
@@ -77,10 +97,9 @@ def _x(images: np.ndarray) -> torch.Tensor:
     ids=lambda given: given if isinstance(given, str) else given.key,
 )
 def test_it_computes_what_the_int8_graph_computes(
-    tmp_path: Path, backbone: str, dialect: Dialect
+    case: Callable[[str], Case], backbone: str, dialect: Dialect
 ) -> None:
-    network = _network(backbone)
-    model, table = _exported(network, tmp_path)
+    network, model, table = case(backbone)
     dialect = replace(dialect, half=False)
     int8, grids = insert_qdq(model, table, dialect), read_roundings(model, table, dialect).grids
     images = pictures(MANIFEST, count=4, seed=3)
@@ -107,9 +126,8 @@ def test_it_computes_what_the_int8_graph_computes(
     assert np.abs(have["image_probs"].numpy() - want["image_probs"]).max() < 0.02
 
 
-def test_a_network_is_left_as_it_was(tmp_path: Path) -> None:
-    network = _network("mobilenet")
-    model, table = _exported(network, tmp_path)
+def test_a_network_is_left_as_it_was(case: Callable[[str], Case]) -> None:
+    network, model, table = case("mobilenet")
     rounder = Rounder(model, table, (ORT_X86, TRT))
     before = dict(network.named_parameters())
     x = _x(pictures(MANIFEST, count=1))
@@ -130,9 +148,9 @@ def test_a_network_is_left_as_it_was(tmp_path: Path) -> None:
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_slopes_reach_weights_and_biases(tmp_path: Path) -> None:
-    network = _network("lite0").train()
-    model, table = _exported(network, tmp_path)
+def test_slopes_reach_weights_and_biases(case: Callable[[str], Case]) -> None:
+    network, model, table = case("lite0")
+    network.train()
     network.backbone.stages[0].requires_grad_(False)
     with Rounder(model, table, (TRT,)).applied(network):
         outputs = network(_x(pictures(MANIFEST, count=2)))
@@ -149,10 +167,9 @@ def test_slopes_reach_weights_and_biases(tmp_path: Path) -> None:
     assert all(bool(p.grad.isfinite().all()) for p in network.parameters() if p.grad is not None)
 
 
-def test_a_straight_slope_through_a_rounded_weight(tmp_path: Path) -> None:
+def test_a_straight_slope_through_a_rounded_weight(case: Callable[[str], Case]) -> None:
     """The gradient is that of the rounded network, as if rounding were adding a constant."""
-    network = _network("mobilenet")
-    model, table = _exported(network, tmp_path)
+    network, model, table = case("mobilenet")
     rounder = Rounder(model, table, (ORT_X86,))
     layer = network.detect.one[0]  # type: ignore[union-attr]
     x = _x(pictures(MANIFEST, count=1))
@@ -168,9 +185,9 @@ def test_a_straight_slope_through_a_rounded_weight(tmp_path: Path) -> None:
     torch.testing.assert_close(layer.weight.grad[:, :, 0, 0], expected, rtol=1e-4, atol=1e-3)
 
 
-def test_a_network_that_is_not_folded_is_refused(tmp_path: Path) -> None:
-    network = _network("mobilenet")
-    rounder = Rounder(*_exported(network, tmp_path), (TRT,))
+def test_a_network_that_is_not_folded_is_refused(case: Callable[[str], Case]) -> None:
+    network, *graph_and_table = case("mobilenet")
+    rounder = Rounder(*graph_and_table, (TRT,))
     shape = network.config.model_copy(update={"folded": False, "neck_width": 16})
     other = network_of(shape, MANIFEST.model_copy(update={"image_classes": ()}))
     with pytest.raises(ModelError, match=r"no weights 'network\.classify"), rounder.applied(other):

@@ -98,3 +98,29 @@ def test_checks_that_find_an_error_end_with_it(
     assert "allow_overlap" in err.splitlines()[-1]
     assert invoke(["train", str(config), "--out", str(tmp_path / "run")]) == 1
     assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_going_on_with_rounding(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["train", str(config), "--out", str(tmp_path / "run")]) == 0
+    best = tmp_path / "run" / "best.safetensors"
+    with config.open("a", encoding="utf-8") as file:
+        file.write("[quantize]\npart = 0.5\nlimit = 4\n")
+    line = [
+        "train",
+        str(config),
+        "--quantize",
+        str(best),
+        "--out",
+        str(tmp_path / "int8"),
+        "--json",
+    ]
+    capsys.readouterr()
+    assert invoke(line) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["checkpoint"] == str(tmp_path / "int8" / "best.safetensors")
+    assert (tmp_path / "int8" / "quantize.ranges.json").is_file()
+    out = str(tmp_path / "m.onnx")
+    assert invoke(["export", told["checkpoint"], "--out", out]) == 0
+    assert invoke(line) != 0, "the folder holds a run"
