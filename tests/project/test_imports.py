@@ -21,7 +21,7 @@ import importlib, json, pkgutil, sys
 for name in {blocked!r}:
     sys.modules[name] = None
 import edgemtl
-allowed = ("edgemtl.nn", "edgemtl.train", "edgemtl.export", "edgemtl.__main__")
+allowed = ("edgemtl.nn", "edgemtl.train", "edgemtl.export", "edgemtl.finetune", "edgemtl.__main__")
 done = []
 for module in pkgutil.walk_packages(edgemtl.__path__, "edgemtl.", onerror=lambda name: None):
     if not module.name.startswith(allowed):
@@ -52,7 +52,7 @@ def test_every_room_outside_training_imports_without_optional_packages() -> None
 @pytest.mark.skipif(find_spec("torch") is None, reason="the training rooms need torch")
 def test_training_imports_without_accelerator_packages() -> None:
     code = _WALK.format(blocked=BACKENDS).replace(
-        '("edgemtl.nn", "edgemtl.train", "edgemtl.export", "edgemtl.__main__")',
+        '("edgemtl.nn", "edgemtl.train", "edgemtl.export", "edgemtl.finetune", "edgemtl.__main__")',
         '("edgemtl.__main__",)',
     )
     imported = json.loads(
