@@ -60,7 +60,7 @@ SYNTHETIC: study.Json = {
     "augment": {"scale": [0.8, 1.25], "mosaic": 0.0, "gain": 0.15, "bias": 10.0,
                 "saturation": 0.15},
     "optimiser": {"rate": 1.5e-3, "backbone_rate": 0.3, "amp": "bf16"},
-    "loss": {"embed": 0.2}, "validate": {"every": 4000, "limit": 600},
+    "loss": {"embed": 0.4}, "validate": {"every": 4000, "limit": 600},
     "data_checks": {"seconds": 2.0},  # a rendered world has no mistakes, and times are compared
 }  # fmt: skip
 REAL: study.Json = {

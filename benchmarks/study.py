@@ -74,9 +74,15 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Json:
     return result
 
 
-def train(folder: Path, config: Mapping[str, Any], data_root: Path | None) -> Trained:
+def train(
+    folder: Path,
+    config: Mapping[str, Any],
+    data_root: Path | None,
+    quantize: Path | None = None,
+) -> Trained:
     """``edgemtl train`` with this config, in a process of its own; at once if it was done before.
 
+    ``quantize``: go on from this checkpoint, with INT8's rounding.
     Raises SystemExit if the folder holds a training with another config, or if the process fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +93,7 @@ def train(folder: Path, config: Mapping[str, Any], data_root: Path | None) -> Tr
     run = folder / "run"
     command = [sys.executable, "-m", "edgemtl", "train", str(file), "--out", str(run)]
     command += [] if data_root is None else ["--data-root", str(data_root)]
+    command += [] if quantize is None else ["--quantize", str(quantize)]
     if not (folder / "done").exists():
         resume = ["--resume"] if (run / "last.safetensors").exists() else []
         timed(command + resume, folder)

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import against_yolo26
 import balancing
 import numpy as np
+import quantise_aware
 import shared_vs_separate
 import study
 import torch
@@ -23,9 +24,11 @@ from study_separate import AtBoxes, Joined, Looker
 from edgemtl.engine import open_session
 from edgemtl.errors import ConfigError
 from edgemtl.manifest import InputSpec, Manifest
+from edgemtl.metrics.bootstrap import Interval
 from edgemtl.models import resolve_model
 from edgemtl.nn.checkpoint import save_checkpoint
 from edgemtl.nn.network import NetworkConfig, network_of
+from edgemtl.quantize.budget import Loss
 from edgemtl.train.config import TrainConfig, load_train_config
 
 if sys.version_info >= (3, 11):
@@ -174,6 +177,19 @@ def test_what_counts_as_missed_by_the_shared_network() -> None:
     dear = part(map=0.01)
     dear["cost"]["latency_cpu_ms"]["int8"]["ratio"] = 0.46
     assert len(missed({"synthetic": dear, "real": part()})) == 1
+
+
+def test_what_counts_as_missed_with_rounding() -> None:
+    def losses(points: float, low: float) -> study.Json:
+        interval = Interval(points, low, points + 1)
+        return {
+            graph: [Loss("map", 0.5, interval, 100).to_dict()] for graph in ("int8", "int8 trt")
+        }
+
+    missed = quantise_aware.misses
+    assert missed({"before": losses(1.0, 0.5), "after": losses(0.2, -0.1)}) == []
+    assert missed({"before": losses(1.0, 0.5), "after": losses(1.3, 0.9)}) == []
+    assert len(missed({"before": losses(1.0, 0.5), "after": losses(2.0, 1.1)})) == 2
 
 
 def test_what_counts_as_missed_beside_the_peer() -> None:
