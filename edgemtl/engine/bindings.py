@@ -100,3 +100,9 @@ def first_error(logger: Any, otherwise: str) -> str:
 def one_line(text: object) -> str:
     """``text`` without line breaks, cut to what a terminal shows well."""
     return " ".join(str(text).split())[:_LONGEST]
+
+
+def strongly_typed(trt: Any) -> int:
+    """Creation flags: bit 1 in TensorRT 10; in 11 always on, bit 0 kept and ignored."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)

@@ -19,6 +19,7 @@ from edgemtl.engine.bindings import (
     first_error,
     make_logger,
     one_line,
+    strongly_typed,
 )
 from edgemtl.engine.build_graph import ChosenGraph, choose_graph, model_argument
 from edgemtl.engine.build_progress import make_monitor, run_cancellable
@@ -149,7 +150,7 @@ class _Job:
             raise EngineError(
                 f"{self.bindings} cannot build on this machine: {reason}", "edgemtl doctor"
             ) from error
-        network = builder.create_network(_strongly_typed(trt))
+        network = builder.create_network(strongly_typed(trt))
         self._parse(trt.OnnxParser(network, logger))
         config = builder.create_builder_config()
         config.set_memory_pool_limit(
@@ -222,12 +223,6 @@ class _Job:
                 temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
         except (OSError, OutputError):
             return
-
-
-def _strongly_typed(trt: Any) -> int:
-    """Creation flags: bit 1 in TensorRT 10; in 11 always on, bit 0 kept and ignored."""
-    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    return 0 if flag is None else 1 << int(flag)
 
 
 def _cache_folder() -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
@@ -59,17 +62,31 @@ def prove_emitted(model: onnx.ModelProto, manifest: Manifest, where: str) -> Non
     prove_contract(model, manifest, where)
     if manifest.adopted is not None:
         return
+    for what in refusals(model, manifest.dialect):
+        _refuse(where, what)
+
+
+def refusals(model: onnx.ModelProto, dialect: str = "none") -> Iterator[str]:
+    """Why TensorRT 10.3 may not read a valid graph: opset, operators and types, each told once.
+
+    ``dialect``: that of ONNX Runtime is never given to TensorRT, and may use unsigned bytes.
+    """
     for opset in model.opset_import:
         if opset.domain not in {"", "ai.onnx"}:
-            _refuse(where, f"uses the operator domain '{opset.domain}', expected only 'ai.onnx'")
-        if opset.version > OPSET:
-            _refuse(where, f"has opset {opset.version}, expected at most {OPSET}")
+            yield f"uses the operator domain '{opset.domain}', expected only 'ai.onnx'"
+        elif opset.version > OPSET:
+            yield f"has opset {opset.version}, expected at most {OPSET}"
     if model.ir_version > IR_VERSION:
-        _refuse(where, f"has IR version {model.ir_version}, expected at most {IR_VERSION}")
-    for node in model.graph.node:
-        if node.op_type not in OPERATORS:
-            _refuse(where, f"holds the operator {node.op_type}, which TensorRT 10.3 may not read")
-    _prove_types(model, _TYPES[manifest.dialect], where)
+        yield f"has IR version {model.ir_version}, expected at most {IR_VERSION}"
+    for kind in dict.fromkeys(node.op_type for node in model.graph.node):
+        if kind not in OPERATORS:
+            yield f"holds the operator {kind}, which TensorRT 10.3 may not read"
+    seen = set(_TYPES[dialect])
+    for name, found in _tensor_types(model):
+        if found not in seen:
+            seen.add(found)
+            dtype = TensorProto.DataType.Name(found).lower()
+            yield f"has the tensor '{name}' of type {dtype}, which not every backend reads"
 
 
 def _checked(model: onnx.ModelProto, where: str) -> None:
@@ -82,17 +99,11 @@ def _checked(model: onnx.ModelProto, where: str) -> None:
         ) from error
 
 
-def _prove_types(model: onnx.ModelProto, allowed: frozenset[int], where: str) -> None:
+def _tensor_types(model: onnx.ModelProto) -> Iterator[tuple[str, Any]]:
     graph = shape_inference.infer_shapes(model).graph
-    found = [(t.name, t.data_type) for t in graph.initializer]
+    yield from ((t.name, t.data_type) for t in graph.initializer)
     values = (*graph.input, *graph.value_info, *graph.output)
-    found += [(v.name, v.type.tensor_type.elem_type) for v in values]
-    for name, kind in found:
-        if kind not in allowed:
-            dtype = TensorProto.DataType.Name(kind).lower()
-            _refuse(
-                where, f"has the tensor '{name}' of type {dtype}, which not every backend reads"
-            )
+    yield from ((v.name, v.type.tensor_type.elem_type) for v in values)
 
 
 def _refuse(where: str, what: str) -> None:
