@@ -20,6 +20,8 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 # without squeeze-excite and with ReLU6; the seventh row is left out, detection does not need it.
 _LITE0 = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3))
 _LITE0_LAST = (6, 5, 2, 192, 3)
+_LITE0_TOP, _TOP_CHANNELS = ((6, 5, 1, 192, 1), (6, 3, 1, 320, 1)), 1280
+_STAGES = 5
 _LITE_SCALES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite2": (1.1, 1.2)}
 """Width and depth, as published; stem and first block stay as they are."""
 
@@ -28,15 +30,19 @@ class Backbone(nn.Module):
     """Five stages; ``forward`` returns the features at strides 4, 8, 16 and 32.
 
     ``channels`` are their widths. The first ``frozen_stages`` stages get no gradient and keep
-    their batch-norm statistics.
+    their batch-norm statistics. ``top``: what classified the picture on the last features, if that
+    is kept; see :meth:`deepest`.
     """
 
-    def __init__(self, stages: list[nn.Module], frozen_stages: int = 0) -> None:
+    def __init__(
+        self, stages: list[nn.Module], frozen_stages: int = 0, top: nn.Module | None = None
+    ) -> None:
         super().__init__()
         if not 0 <= frozen_stages <= len(stages):
             raise ValueError(f"frozen_stages: expected 0 to {len(stages)}, got {frozen_stages}")
         self.stages = nn.ModuleList(stages)
         self.frozen_stages = frozen_stages
+        self.top = top
         for stage in stages[:frozen_stages]:
             stage.requires_grad_(False)
         self.channels = self._measure()
@@ -48,6 +54,18 @@ class Backbone(nn.Module):
             widths = [int(f.shape[1]) for f in self(torch.zeros(1, 3, 64, 64))]
             self.train(was_training)
         return (widths[0], widths[1], widths[2], widths[3])
+
+    def deepest(self, last: Tensor) -> Tensor:
+        """What an image class is told from: ``last``, the features of stride 32, or the top's."""
+        out: Tensor = last if self.top is None else self.top(last)
+        return out
+
+    @property
+    def deepest_channels(self) -> int:
+        """Width of :meth:`deepest`."""
+        if self.top is None:
+            return self.channels[3]
+        return [m for m in self.top.modules() if isinstance(m, nn.Conv2d)][-1].out_channels
 
     def train(self, mode: bool = True) -> Backbone:
         super().train(mode)
@@ -72,18 +90,20 @@ def build_backbone(
     frozen_stages: int = 0,
     fold: bool = False,
     width: float = 1.0,
+    top: bool = False,
 ) -> Backbone:
     """``efficientnet_lite0`` or ``_lite2``, ``mobilenet_v2``, ``resnet18``, ``regnet_x_400mf``.
 
     ``weights`` is a local file (a state dict of that network), ``pretrained`` downloads
     torchvision's own. ImageNet mean and std are folded into the first convolution, so that the
     input is (p - 128) / 128 for all. ``fold`` folds batch norm into the convolutions before
-    training: faster, and right for small batches of a pretrained network.
+    training: faster, and right for small batches of a pretrained network. ``top`` keeps the layers
+    behind the features that classified pictures, for backbones that have some.
     Raises ConfigError for an unknown name or a file that does not fit.
     """
     makers: dict[str, Callable[[], list[nn.Module]]] = {
-        "efficientnet_lite0": lambda: _lite(name, weights),
-        "efficientnet_lite2": lambda: _lite(name, weights),
+        "efficientnet_lite0": lambda: _lite(name, weights, top),
+        "efficientnet_lite2": lambda: _lite(name, weights, top),
         "mobilenet_v2": lambda: _mobilenet_v2(weights, pretrained, width),
         "resnet18": lambda: _resnet18(weights, pretrained),
         "regnet_x_400mf": lambda: _regnet(weights, pretrained),
@@ -97,10 +117,16 @@ def build_backbone(
             "give a local file as network.weights",
         )
     stages = makers[name]()
+    if top and len(stages) == _STAGES:
+        raise ConfigError(
+            f"network.image_top: {name} has no layers behind its features",
+            "leave it out, or take another backbone",
+        )
     if fold:
         for stage in stages:
             fold_batch_norm(stage.eval())
-    return Backbone(stages, frozen_stages)
+    last = stages[_STAGES] if top else None
+    return Backbone(stages[:_STAGES], frozen_stages, last)
 
 
 def _load(network: nn.Module, weights: Path | None, rename: Callable[[str], str] = str) -> None:
@@ -137,22 +163,29 @@ def _fold_imagenet_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         norm.running_mean.sub_(shift)
 
 
-def _lite(name: str, weights: Path | None) -> list[nn.Module]:
-    """EfficientNet-Lite without its last row; its own training used (p - 127) / 128."""
+def _lite(name: str, weights: Path | None, top: bool) -> list[nn.Module]:
+    """EfficientNet-Lite; with ``top``, what else it has but its classifier is a sixth stage.
+
+    Its own training used (p - 127) / 128.
+    """
     wide, deep = _LITE_SCALES[name]
     blocks: list[nn.Module] = []
     ends = []
     channels = 32
-    for row, (ratio, kernel, stride, out, repeats) in enumerate((*_LITE0, _LITE0_LAST)):
+    rows = (*_LITE0, _LITE0_LAST, *(_LITE0_TOP if top else ()))
+    for row, (ratio, kernel, stride, out, repeats) in enumerate(rows):
         width = _rounded(out * wide)
-        for repeat in range(repeats if row == 0 else math.ceil(repeats * deep)):
+        for repeat in range(repeats if row in {0, 6, 7} else math.ceil(repeats * deep)):
             step = stride if repeat == 0 else 1
             blocks.append(InvertedResidual(channels, width, kernel, step, ratio))
             channels = width
         ends.append(len(blocks))
     stem = conv_bn_act(3, 32, 3, 2)
-    _load(nn.ModuleDict({"stem": stem, "blocks": nn.ModuleList(blocks)}), weights, _lite0_key)
-    for module in [m for b in (stem, *blocks) for m in b.modules()]:
+    parts = nn.ModuleDict({"stem": stem, "blocks": nn.ModuleList(blocks)})
+    if top:
+        parts["head"] = conv_bn_act(channels, _TOP_CHANNELS)
+    _load(parts, weights, _lite0_key)
+    for module in parts.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = 1e-3  # as it was trained
     return [
@@ -160,7 +193,8 @@ def _lite(name: str, weights: Path | None) -> list[nn.Module]:
         nn.Sequential(*blocks[ends[0] : ends[1]]),
         nn.Sequential(*blocks[ends[1] : ends[2]]),
         nn.Sequential(*blocks[ends[2] : ends[4]]),
-        nn.Sequential(*blocks[ends[4] :]),
+        nn.Sequential(*blocks[ends[4] : ends[5]]),
+        *([nn.Sequential(*blocks[ends[5] :], parts["head"])] if top else []),
     ]
 
 
@@ -175,6 +209,8 @@ def _lite0_key(key: str) -> str:
     part = key.split(".")
     if part[0] in {"_conv_stem", "_bn0"}:
         return f"stem.{0 if part[0] == '_conv_stem' else 1}.{part[-1]}"
+    if part[0] in {"_conv_head", "_bn1"}:
+        return f"head.{0 if part[0] == '_conv_head' else 1}.{part[-1]}"
     if part[0] != "_blocks":
         return f"unused.{key}"
     first = 0 if part[1] == "0" else 1  # block 0 has no expansion
@@ -200,7 +236,7 @@ def _torchvision(name: str, weights: Path | None, pretrained: bool, **options: A
 
 def _mobilenet_v2(weights: Path | None, pretrained: bool, width: float) -> list[nn.Module]:
     f: Any = _torchvision("mobilenet_v2", weights, pretrained, width_mult=width).features
-    return [f[0:2], f[2:4], f[4:7], f[7:14], f[14:18]]
+    return [f[0:2], f[2:4], f[4:7], f[7:14], f[14:18], f[18:]]
 
 
 def _resnet18(weights: Path | None, pretrained: bool) -> list[nn.Module]:

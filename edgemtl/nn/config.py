@@ -42,6 +42,11 @@ class NetworkConfig(BaseModel):
         "backbone's features of stride 4; none: it looks at the neck's features of one point",
     )
     image_hidden: int = Field(default=192, ge=8, description="channels before the image class")
+    image_top: bool = Field(
+        default=False,
+        description="image class from the backbone's own last layers, which detection does "
+        "without: for networks that are to classify above all",
+    )
     attribute_hidden: int = Field(
         default=64, ge=8, description="hidden width of an attribute's MLP"
     )

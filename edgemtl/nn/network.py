@@ -85,6 +85,7 @@ class MultiTaskNetwork(nn.Module):
             frozen_stages=config.frozen_stages,
             fold=config.fold_batch_norm,
             width=config.backbone_width,
+            top=config.image_top and n_image_classes > 0,
         )
         channels = self.backbone.channels
         # made before the heads, so that a seed gives the same network whatever its tasks
@@ -96,7 +97,7 @@ class MultiTaskNetwork(nn.Module):
             attributes or {},
             further or {},
             config.neck_width,
-            channels[3],
+            self.backbone.deepest_channels,
             channels[0],
         )
         made = {kind.name: kind.make(plan) for kind in heads.HEADS}
@@ -122,7 +123,7 @@ class MultiTaskNetwork(nn.Module):
             raise ValueError(f"x: expected sides that are multiples of {STRIDES[-1]}, got {h}x{w}")
         features = self.backbone(x)
         seen = self.neck(features[1:]) if maps and self.neck is not None else []
-        return Shared(seen, features[-1], features[0])
+        return Shared(seen, self.backbone.deepest(features[-1]), features[0])
 
     def forward(self, x: Tensor, objects: bool = True) -> TrainingOutputs:
         """x f32 [N, 3, h, w] = (p - 128) / 128, h and w multiples of 32, else ValueError.

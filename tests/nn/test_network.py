@@ -97,13 +97,38 @@ def test_lite0_equals_the_published_network() -> None:
     for layer in reference.modules():  # theirs pads as TensorFlow does, ours symmetrically
         if hasattr(layer, "static_padding"):
             layer.static_padding = torch.nn.ZeroPad2d(layer.kernel_size[0] // 2)
-    ours = build_backbone("efficientnet_lite0", weights=Path(path)).eval()
+    ours = build_backbone("efficientnet_lite0", weights=Path(path), top=True).eval()
     x = picture(1)
     with torch.no_grad():
         y = reference._swish(reference._bn0(reference._conv_stem(x)))
         for block in reference._blocks[:14]:
             y = block(y)
         torch.testing.assert_close(ours(x)[-1], y, rtol=1e-3, atol=1e-3)
+        for block in reference._blocks[14:]:
+            y = block(y)
+        y = reference._swish(reference._bn1(reference._conv_head(y)))
+        torch.testing.assert_close(ours.deepest(ours(x)[-1]), y, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("efficientnet_lite0", 1280), ("efficientnet_lite2", 1280), ("mobilenet_v2", 1280)],
+)
+def test_the_top_is_the_image_head_s_alone(name: str, channels: int) -> None:
+    shape = NetworkConfig(backbone=name, image_top=True, neck_width=24, fold_batch_norm=True)
+    network = MultiTaskNetwork(shape, 2, 3)
+    assert network.backbone.deepest_channels == network.classify.classify.in_features == channels
+    assert network(picture()).image_logits.shape == (2, 3)
+    without = MultiTaskNetwork(shape, 2, 0)
+    assert without.backbone.top is None
+    plain = MultiTaskNetwork(shape.model_copy(update={"image_top": False}), 2, 3)
+    assert plain.backbone.channels == network.backbone.channels
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in network.backbone.modules())
+
+
+def test_a_backbone_without_a_top_says_so() -> None:
+    with pytest.raises(ConfigError, match="image_top: resnet18 has no layers behind"):
+        build_backbone("resnet18", top=True)
 
 
 def test_frozen_stages_neither_learn_nor_drift() -> None:

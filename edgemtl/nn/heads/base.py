@@ -24,7 +24,8 @@ class Shared:
     """What backbone and neck give to all heads.
 
     maps: the neck's, finest first, f32 [N, width, h / stride, w / stride] (none if no head looks
-    at them); deepest, fine: the backbone's last features, f32 [N, channels, h / 32, w / 32], and
+    at them); deepest, fine: the backbone's last features, f32 [N, channels, h / 32, w / 32] (its
+    top's, if that is kept), and
     those of its second stage, f32 [N, channels, h / 4, w / 4].
     """
 

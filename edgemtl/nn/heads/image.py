@@ -16,17 +16,19 @@ class ImageHead(Head):
     uses_maps = False
     of_objects = False
 
-    def __init__(self, channels: int, hidden: int, n_classes: int) -> None:
+    def __init__(self, channels: int, hidden: int | None, n_classes: int) -> None:
+        """``hidden`` None: the features are mixed well enough already."""
         super().__init__()
-        self.mix = conv_bn_act(channels, hidden)
+        self.mix = nn.Identity() if hidden is None else conv_bn_act(channels, hidden)
         self.drop = nn.Dropout(0.2)
-        self.classify = nn.Linear(hidden, n_classes)
+        self.classify = nn.Linear(hidden or channels, n_classes)
 
     @classmethod
     def make(cls, plan: HeadPlan) -> ImageHead | None:
         if not plan.n_image_classes:
             return None
-        return cls(plan.deepest, plan.config.image_hidden, plan.n_image_classes)
+        hidden = None if plan.config.image_top else plan.config.image_hidden
+        return cls(plan.deepest, hidden, plan.n_image_classes)
 
     def forward(self, deepest: Tensor) -> Tensor:
         pooled = functional.adaptive_avg_pool2d(self.mix(deepest), 1).flatten(1)
