@@ -78,8 +78,10 @@ def test_a_missed_target_is_told(study) -> None:
         cost = None if cpu_s is None else {"cpu_s": cpu_s, "wall_s": 1.0}
         return {"sets": {"cifar": {"classification": {"top1": top1}}}, "cost": cost}
 
-    assert study.misses({"alone": run(0.93, 7000)}) == []
-    assert study.misses({"joint": run(0.1, 1e6)}) == []
-    assert "0.9100 < 0.92" in study.misses({"alone": run(0.91, 7000)})[0]
-    assert "7300" in study.misses({"alone": run(0.93, 7300)})[0]
-    assert "unknown" in study.misses({"alone": run(0.93, None)})[0]
+    joint = {"joint": run(0.1, 1e6)}
+    assert study.misses({"alone": run(0.93, 7000), **joint}) == []
+    assert study.misses({"alone": run(0.93, 7000)}) == ["joint: not measured yet"]
+    assert study.misses(joint) == ["alone: not measured yet"]
+    assert "0.9100 < 0.92" in study.misses({"alone": run(0.91, 7000), **joint})[0]
+    assert "7300" in study.misses({"alone": run(0.93, 7300), **joint})[0]
+    assert "unknown" in study.misses({"alone": run(0.93, None), **joint})[0]
