@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from edgemtl.engine.halves import computable
 from edgemtl.graph.file import canonical_hash
 from edgemtl.graph.qdq import quantisable_tensors
 from edgemtl.graph.ranges import RangeTable
@@ -39,7 +40,7 @@ def run(
     if optimised:
         options.optimized_model_filepath = optimised
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        computable(model.SerializeToString()), options, providers=["CPUExecutionProvider"]
     )
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {"images": images}), strict=True))

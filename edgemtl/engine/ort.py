@@ -9,6 +9,7 @@ from typing import Any
 import onnxruntime
 from numpy.typing import NDArray
 
+from edgemtl.engine.halves import computable
 from edgemtl.engine.host import (
     HostSession,
     check_runnable,
@@ -112,7 +113,9 @@ def _load(path: Path, threads: int, emulate: bool) -> onnxruntime.InferenceSessi
     # threads that spin between frames starve decoding on small machines
     options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads > 1 else "1")
     try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            computable(data), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # see _run
         raise ModelError(
             f"{path}: ONNX Runtime cannot load it: {first_line(error)}",

@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from edgemtl.engine.halves import computable
 from edgemtl.errors import CalibrationError
 from edgemtl.graph.qdq import corrected_inputs, quantisable_tensors
 from edgemtl.manifest import Manifest
@@ -34,7 +35,7 @@ def open_onnx(
     if emulate:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        computable(model.SerializeToString()), options, providers=["CPUExecutionProvider"]
     )
 
 
