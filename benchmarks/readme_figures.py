@@ -206,6 +206,26 @@ def balancing() -> str:
     return f"{result['images']:,} pictures of the synthetic world:\n\n{_table(header, rows)}"
 
 
+def shared_vs_separate() -> str:
+    """One network for all tasks beside three; of the synthetic world the mean over its seeds."""
+    result = _load("shared_vs_separate")
+    names = {"map": "mAP", "top1": "top-1", "hota": "HOTA", "idf1": "IDF1", "rank1": "rank-1"}
+    rows = []
+    for part in ("synthetic", "real"):
+        if part not in result:
+            continue
+        seeds = result[part].get("seeds", {"": result[part]}).values()
+        for side in ("shared", "separate"):
+            scores = [sum(s["scores"][side][k] for s in seeds) / len(seeds) for k in names]
+            cost = result[part]["cost"]
+            times = [cost["latency_cpu_ms"][p][side] for p in ("fp32", "int8")]
+            millions = cost["parameters"][side] / 1e6
+            told = [*(f"{v:.3f}" for v in scores), *(f"{v:.2f}" for v in times), f"{millions:.2f}"]
+            rows.append([f"{part}, {side}", *told])
+    header = ["", *names.values(), "ms FP32", "ms INT8", "million parameters"]
+    return _table(header, rows)
+
+
 def quantise_aware() -> str:
     """What INT8 costs before and after training with its rounding."""
     result = _load("quantise_aware")
@@ -356,7 +376,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "demo": demo, "tour": tour, "models": models, "pets": pets, "budgets": budgets,
     "calibration_peer": calibration_peer, "balancing": balancing, "parity": parity,
     "int8_targets": int8_targets, "against_yolo26": against_yolo26,
-    "quantise_aware": quantise_aware,
+    "shared_vs_separate": shared_vs_separate, "quantise_aware": quantise_aware,
     "preprocessing": preprocessing, "trackers": trackers, "tracker_speed": tracker_speed,
     "adopted": adopted,
 }  # fmt: skip
