@@ -10,7 +10,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,15 @@ def _load(name: str) -> dict[str, Any]:
 def _table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _lost(losses: list[dict[str, Any]], scores: Iterable[str]) -> list[str]:
+    """Points lost with their interval, a cell for each score."""
+    cells = {one["score"]: one for one in losses}
+    return [
+        f"{one['loss_points']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})"
+        for one in (cells[score] for score in scores)
+    ]
 
 
 def demo() -> str:
@@ -230,15 +239,12 @@ def quantise_aware() -> str:
     """What INT8 costs before and after training with its rounding."""
     result = _load("quantise_aware")
     names = {"map": "mAP", "top1": "top-1", "rank1": "rank-1", "hota": "HOTA", "idf1": "IDF1"}
-    rows = []
-    for when, losses in result["losses"].items():
-        for graph in ("int8", "int8 trt"):
-            cells = {one["score"]: one for one in losses[graph]}
-            told = [
-                f"{one['loss_points']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})"
-                for one in (cells[key] for key in names)
-            ]
-            rows.append([f"{graph}, {when}", *told])
+    rows = [
+        [f"{graph}, {when}", *_lost(found, names)]
+        for when, graphs in result["losses"].items()
+        for graph, found in graphs.items()
+        if (when, graph) != ("before", "fp32")  # what all are compared with
+    ]
     return _table(["points lost (95 %)", *names.values()], rows)
 
 
@@ -247,14 +253,10 @@ def int8_targets() -> str:
     result = _load("int8_targets")
     world, speed = result["world"], result["speed"]
     names = {"map": "mAP", "top1": "top-1", "rank1": "rank-1", "hota": "HOTA", "idf1": "IDF1"}
-    rows = []
-    for graph, losses in world["losses"].items():
-        cells = {one["score"]: one for one in losses}
-        told = [
-            f"{one['loss_points']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})"
-            for one in (cells[key] for key in names)
-        ]
-        rows.append([graph, *told, f"{world['cosine'][graph]:.4f}"])
+    rows = [
+        [graph, *_lost(losses, names), f"{world['cosine'][graph]:.4f}"]
+        for graph, losses in world["losses"].items()
+    ]
     table = _table(["points lost (95 %)", *names.values(), "cosine"], rows)
     gains = ", ".join(f"{one['speed_up']:.2f}x on {name}" for name, one in speed.items())
     seen = f"{world['frames']:,} frames of it, {world['identities']:,} identities"

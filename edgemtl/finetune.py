@@ -52,7 +52,7 @@ def finetune(
             "quantize: expected one process, got several", "start it without torchrun"
         )
     network, manifest = load_network(checkpoint)
-    prepare_folder(out, resume)
+    prepare_folder(out, resume)  # before the table of a run that is there is written over
     folded(network)
     with tempfile.TemporaryDirectory() as scratch:
         export_network(network, manifest, Path(scratch) / "float.onnx")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +33,24 @@ def train_on_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     mix = DataMix(data.classes, data.image_classes, (data,))
     monkeypatch.setattr(loop, "load_data", lambda path, split, root: mix)
     monkeypatch.setattr(loop, "refuse_bad_data", lambda *_: None)
+
+
+@contextmanager
+def stopped_before(step: int) -> Iterator[None]:
+    """Runs get Ctrl-C before they take this step, and end with it."""
+    from edgemtl.train import loop
+
+    taken = loop._Run._step
+
+    def stopped(run: loop._Run, batches: Any) -> None:
+        if run.step == step:
+            raise KeyboardInterrupt
+        taken(run, batches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Run, "_step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 class Shapes(DataSet):

@@ -84,7 +84,6 @@ def train(
       torchrun --nproc-per-node 4 -m edgemtl train street.toml --out runs/street
     """
     require("torch", "train", "training")
-    from edgemtl.finetune import finetune
     from edgemtl.train.before import check_run
     from edgemtl.train.config import load_train_config
     from edgemtl.train.loop import run_training
@@ -100,6 +99,8 @@ def train(
     if quantize is None:
         best = run_training(wanted, out=folder, resume=resume, data_root=data_root, workers=workers)
     else:
+        from edgemtl.finetune import finetune
+
         best = finetune(
             wanted, quantize, out=folder, resume=resume, data_root=data_root, workers=workers
         )

@@ -143,13 +143,7 @@ class _Job:
     def run(self, step: Callable[[], bool]) -> bytes:
         """The serialised engine. Raises EngineError."""
         trt, logger = self.bindings.module, make_logger(self.bindings.module)
-        try:
-            builder = trt.Builder(logger)
-        except (TypeError, RuntimeError) as error:  # how the bindings tell a failed constructor
-            reason = first_error(logger, one_line(error))
-            raise EngineError(
-                f"{self.bindings} cannot build on this machine: {reason}", "edgemtl doctor"
-            ) from error
+        builder = open_builder(self.bindings, logger)
         network = builder.create_network(strongly_typed(trt))
         self._parse(trt.OnnxParser(network, logger))
         config = builder.create_builder_config()
@@ -158,7 +152,7 @@ class _Job:
         )
         monitor = make_monitor(trt, step)
         config.progress_monitor = monitor
-        self._set_batch(builder, network, config)
+        self.batch = set_batch(builder, network, config, self.options.max_batch)
         cache = self._load_timings(config)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
@@ -173,27 +167,10 @@ class _Job:
     def _parse(self, parser: Any) -> None:
         if parser.parse(self.chosen.model.SerializeToString()):
             return
-        reason = "no reason given"
-        if parser.num_errors:
-            first = parser.get_error(0)
-            at = f" at {first.node_operator()} '{first.node_name()}'" if first.node_name() else ""
-            reason = f"{one_line(first.desc())}{at}"
         raise EngineError(
-            f"{self.chosen.file}: {self.bindings} cannot read the graph: {reason}",
+            f"{self.chosen.file}: {self.bindings} cannot read the graph: {parse_errors(parser)[0]}",
             "export the model again with 'edgemtl export', or use a newer TensorRT",
         )
-
-    def _set_batch(self, builder: Any, network: Any, config: Any) -> None:
-        """One optimisation profile over a symbolic batch; a fixed batch needs none."""
-        image = network.get_input(0)
-        fixed, rest = int(image.shape[0]), tuple(image.shape)[1:]
-        if fixed > 0:
-            self.batch = (fixed, fixed)
-            return
-        self.batch = (1, self.options.max_batch)
-        profile = builder.create_optimization_profile()
-        profile.set_shape(image.name, (1, *rest), (1, *rest), (self.options.max_batch, *rest))
-        config.add_optimization_profile(profile)
 
     def _load_timings(self, config: Any) -> Path | None:
         """Attach the timings of this GPU and version; the file to keep them in, or None.
@@ -223,6 +200,43 @@ class _Job:
                 temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
         except (OSError, OutputError):
             return
+
+
+def open_builder(bindings: Bindings, logger: Any) -> Any:
+    """A builder. Raises EngineError where the package cannot make one."""
+    try:
+        return bindings.module.Builder(logger)
+    except (TypeError, RuntimeError) as error:  # how the bindings tell a failed constructor
+        reason = first_error(logger, one_line(error))
+        raise EngineError(
+            f"{bindings} cannot build on this machine: {reason}", "edgemtl doctor"
+        ) from error
+
+
+def set_batch(builder: Any, network: Any, config: Any, most: int) -> tuple[int, int]:
+    """One optimisation profile over a symbolic batch, up to ``most``; a fixed batch needs none.
+
+    Returns the smallest and the largest batch.
+    """
+    image = network.get_input(0)
+    fixed, rest = int(image.shape[0]), tuple(image.shape)[1:]
+    if fixed > 0:
+        return (fixed, fixed)
+    profile = builder.create_optimization_profile()
+    profile.set_shape(image.name, (1, *rest), (1, *rest), (most, *rest))
+    config.add_optimization_profile(profile)
+    return (1, most)
+
+
+def parse_errors(parser: Any) -> list[str]:
+    """Each of a parser's errors, why and where; at least one line."""
+    errors = [parser.get_error(number) for number in range(parser.num_errors)]
+    said = [
+        one_line(error.desc())
+        + (f" at {error.node_operator()} '{error.node_name()}'" if error.node_name() else "")
+        for error in errors
+    ]
+    return list(dict.fromkeys(said)) or ["no reason given"]
 
 
 def _cache_folder() -> Path:

@@ -16,9 +16,9 @@ from edgemtl.engine.bindings import (
     first_error,
     load_bindings,
     make_logger,
-    one_line,
     strongly_typed,
 )
+from edgemtl.engine.build import open_builder, parse_errors, set_batch
 from edgemtl.engine.build_graph import choose_graph
 from edgemtl.engine.manifest import Precision
 from edgemtl.graph.check import refusals
@@ -93,18 +93,13 @@ def check_build(model: Path, precision: Precision) -> CheckReport:
 def _tried(bindings: Bindings, graph: bytes) -> tuple[list[str], dict[tuple[str, str], int]]:
     """Every error of parser or builder, and the layers as they were parsed."""
     trt, logger = bindings.module, make_logger(bindings.module)
-    builder = trt.Builder(logger)
+    builder = open_builder(bindings, logger)
     network = builder.create_network(strongly_typed(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(graph):
-        errors = [_said(parser.get_error(number)) for number in range(parser.num_errors)]
-        return [*dict.fromkeys(errors)] or ["the parser gives no reason"], {}
+        return parse_errors(parser), {}
     config = builder.create_builder_config()
-    image = network.get_input(0)
-    if image.shape[0] < 0:
-        profile, rest = builder.create_optimization_profile(), tuple(image.shape)[1:]
-        profile.set_shape(image.name, (1, *rest), (1, *rest), (1, *rest))
-        config.add_optimization_profile(profile)
+    set_batch(builder, network, config, 1)
     if builder.build_serialized_network(network, config) is None:
         return [f"{bindings} cannot build it: {first_error(logger, 'no reason given')}"], {}
     kinds: Counter[tuple[str, str]] = Counter()
@@ -112,9 +107,3 @@ def _tried(bindings: Bindings, graph: bytes) -> tuple[list[str], dict[tuple[str,
         layer = network.get_layer(number)
         kinds[layer.type.name.lower(), layer.get_output(0).dtype.name.lower()] += 1
     return [], dict(sorted(kinds.items()))
-
-
-def _said(error: Any) -> str:
-    """A parser's error: where, and why."""
-    at = f"{error.node_operator()} '{error.node_name()}': " if error.node_name() else ""
-    return f"{at}{one_line(error.desc())}"

@@ -36,13 +36,7 @@ def quantise_model(
     model: onnx.ModelProto, manifest: Manifest, ranges: RangeTable, dialect: Dialect
 ) -> tuple[onnx.ModelProto, Manifest]:
     """The INT8 graph and its manifest. Raises CalibrationError if the table is another model's."""
-    found = canonical_hash(model)
-    if found != ranges.model_sha256:
-        raise CalibrationError(
-            f"ranges: the table belongs to another model ('{ranges.model}', "
-            f"{ranges.model_sha256[:12]}) than this ('{manifest.name}', {found[:12]})",
-            "calibrate this model again",
-        )
+    require_table_of(model, ranges)
     quantised = insert_qdq(model, ranges, dialect)
     spec = manifest.input
     if dialect.activation == "uint8" and spec.dtype == "int8":
@@ -60,6 +54,17 @@ def quantise_model(
         "calibration": record,
     }
     return quantised, manifest.model_copy(update=changes)
+
+
+def require_table_of(model: onnx.ModelProto, ranges: RangeTable) -> None:
+    """Raise CalibrationError if the table is another model's."""
+    found = canonical_hash(model)
+    if found != ranges.model_sha256:
+        raise CalibrationError(
+            f"ranges: the table belongs to another model ('{ranges.model}', "
+            f"{ranges.model_sha256[:12]}) than this ('{model.graph.name}', {found[:12]})",
+            "calibrate this model again",
+        )
 
 
 def insert_qdq(model: onnx.ModelProto, ranges: RangeTable, dialect: Dialect) -> onnx.ModelProto:

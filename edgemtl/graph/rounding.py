@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgemtl.graph.dialect import Dialect
 from edgemtl.graph.index import GraphIndex
-from edgemtl.graph.qdq import insert_qdq
+from edgemtl.graph.qdq import insert_qdq, require_table_of
 from edgemtl.graph.ranges import RangeTable
 from edgemtl.graph.weights import IntegerWeights, quantise_convolution
 
@@ -53,8 +53,9 @@ class Roundings:
 def read_roundings(model: onnx.ModelProto, ranges: RangeTable, dialect: Dialect) -> Roundings:
     """What :func:`edgemtl.graph.qdq.insert_qdq` rounds of a float model, float16 apart.
 
-    Raises CalibrationError as it does.
+    Raises CalibrationError as it does, and for a table of another model.
     """
+    require_table_of(model, ranges)
     dialect = replace(dialect, half=False)
     before, after = GraphIndex(model), GraphIndex(insert_qdq(model, ranges, dialect))
     grids: dict[str, Grid] = {}

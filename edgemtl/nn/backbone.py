@@ -175,6 +175,7 @@ def _lite(name: str, weights: Path | None, top: bool) -> list[nn.Module]:
     rows = (*_LITE0, _LITE0_LAST, *(_LITE0_TOP if top else ()))
     for row, (ratio, kernel, stride, out, repeats) in enumerate(rows):
         width = _rounded(out * wide)
+        # the first row and the top's are not deepened by a scale
         for repeat in range(repeats if row in {0, 6, 7} else math.ceil(repeats * deep)):
             step = stride if repeat == 0 else 1
             blocks.append(InvertedResidual(channels, width, kernel, step, ratio))

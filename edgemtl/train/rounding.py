@@ -43,7 +43,7 @@ class Rounder:
     def __init__(
         self, model: onnx.ModelProto, ranges: RangeTable, dialects: Sequence[Dialect]
     ) -> None:
-        """Raises CalibrationError for a table of another model."""
+        """Raises CalibrationError for a table of another model, and for one that lacks a range."""
         self._index = GraphIndex(model)
         self._roundings = [read_roundings(model, ranges, dialect) for dialect in dialects]
         convs = [node for node in feature_nodes(self._index) if node.op_type == "Conv"]
@@ -64,7 +64,7 @@ class Rounder:
                 f"rounding: the network has no weights '{lost[0]}', its graph has",
                 "fold its batch norm, and export it again",
             )
-        followed = Followed(self._index, rounding)
+        followed = Followed(self._index, rounding, next(iter(self._outputs.values())))
         with ExitStack() as stack:
             for weight, output in self._outputs.items():
                 hook = modules[weight].register_forward_hook(followed.hook(output))
@@ -76,12 +76,14 @@ class Rounder:
 
 
 class Followed(TorchFunctionMode):
-    """Names the results of functions as the graph does, and rounds those that it rounds."""
+    """Names the results of functions as the graph does, and rounds those that it rounds.
 
-    def __init__(self, index: GraphIndex, rounding: Roundings) -> None:
+    ``first``: what the first convolution makes, where another picture begins.
+    """
+
+    def __init__(self, index: GraphIndex, rounding: Roundings, first: str) -> None:
         super().__init__()
-        self._index, self._grids = index, rounding.grids
-        self._first = next(n.output[0] for n in feature_nodes(index) if n.op_type == "Conv")
+        self._index, self._grids, self._first = index, rounding.grids, first
         # by identity; the tensor is kept, so that no other one gets its number
         self._names: dict[int, tuple[Tensor, str]] = {}
 

@@ -11,12 +11,12 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from shapes_set import SMALL, STILL, Shapes
+from shapes_set import SMALL, STILL, Shapes, stopped_before
 from torch import nn
 
 from edgemtl import finetune as tuning
 from edgemtl.data.config import DataMix
-from edgemtl.errors import ConfigError, ModelError, OutputError
+from edgemtl.errors import CalibrationError, ConfigError, ModelError, OutputError
 from edgemtl.export import export_network
 from edgemtl.finetune import TABLE_FILE, finetune, shortened
 from edgemtl.graph.dialect import host_dialect
@@ -138,19 +138,12 @@ def test_an_interrupted_run_resumes_to_the_same_result(
 ) -> None:
     start, wanted = trained / "run" / "best.safetensors", config(6, 1.0)
     finetune(wanted, start, out=tmp_path / "whole")
-    step = loop._Run._step
-
-    def stop_after_three(run: loop._Run, batch: Any) -> None:
-        if run.step == 3:
-            raise KeyboardInterrupt
-        step(run, batch)
-
-    monkeypatch.setattr(loop._Run, "_step", stop_after_three)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_before(3):
         finetune(wanted, start, out=tmp_path / "parts")
     table = (tmp_path / "parts" / TABLE_FILE).read_bytes()
     assert table == (tmp_path / "whole" / TABLE_FILE).read_bytes()
-    monkeypatch.setattr(loop._Run, "_step", step)
+    with pytest.raises(CalibrationError, match="another model"):
+        finetune(wanted, trained / "wild.safetensors", out=tmp_path / "parts", resume=True)
     monkeypatch.delattr(tuning, "measure_ranges")  # they are known
     finetune(wanted, start, out=tmp_path / "parts", resume=True)
     whole, parts = (

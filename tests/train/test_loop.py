@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from shapes_set import SMALL, STILL, Shapes
+from shapes_set import SMALL, STILL, Shapes, stopped_before
 
 from edgemtl.data.config import DataMix
 from edgemtl.errors import ConfigError, DataError, OutputError
@@ -68,23 +68,12 @@ def test_a_run_learns_every_task_and_leaves_its_files(tmp_path: Path, shapes: Da
 
 
 @pytest.mark.parametrize("balance", ["fixed", "uncertainty"])
-def test_an_interrupted_run_resumes_to_the_same_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, balance: str
-) -> None:
+def test_an_interrupted_run_resumes_to_the_same_result(tmp_path: Path, balance: str) -> None:
     wanted = config(6, loss=LossConfig(balance=balance))
     run_training(wanted, out=tmp_path / "whole")
-    step = loop._Run._step
-
-    def stop_after_three(run: loop._Run, batch: object) -> None:
-        if run.step == 3:
-            raise KeyboardInterrupt
-        step(run, batch)
-
-    monkeypatch.setattr(loop._Run, "_step", stop_after_three)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_before(3):
         run_training(wanted, out=tmp_path / "parts")
     assert (tmp_path / "parts" / "last.safetensors").is_file()
-    monkeypatch.setattr(loop._Run, "_step", step)
     run_training(wanted, out=tmp_path / "parts", resume=True)
     whole, _ = read_checkpoint(tmp_path / "whole" / "last.safetensors")
     parts, _ = read_checkpoint(tmp_path / "parts" / "last.safetensors")

@@ -18,7 +18,7 @@ import torch
 from graph_tools import as_uint8, pictures, run
 from torch import nn
 
-from edgemtl.errors import ModelError
+from edgemtl.errors import CalibrationError, ModelError
 from edgemtl.export import export_network
 from edgemtl.graph.dialect import ORT_ARM, ORT_X86, TRT, Dialect
 from edgemtl.graph.file import canonical_hash, load_model
@@ -54,7 +54,8 @@ def _network(backbone: str) -> MultiTaskNetwork:
         if isinstance(module, nn.BatchNorm2d):  # as if it had seen pictures
             torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
-    for layer in (*network.detect.one, *network.detect.box):  # type: ignore[union-attr]
+    assert network.detect is not None
+    for layer in (*network.detect.one, *network.detect.box):
         torch.nn.init.normal_(layer.weight, std=0.3)
     return folded(network)
 
@@ -171,7 +172,8 @@ def test_a_straight_slope_through_a_rounded_weight(case: Callable[[str], Case]) 
     """The gradient is that of the rounded network, as if rounding were adding a constant."""
     network, model, table = case("mobilenet")
     rounder = Rounder(model, table, (ORT_X86,))
-    layer = network.detect.one[0]  # type: ignore[union-attr]
+    assert network.detect is not None
+    layer = network.detect.one[0]
     x = _x(pictures(MANIFEST, count=1))
     with rounder.applied(network):
         network(x).dense.logits_one.sum().backward()
@@ -183,6 +185,13 @@ def test_a_straight_slope_through_a_rounded_weight(case: Callable[[str], Case]) 
     hook.remove()
     expected = seen[0].sum((0, 2, 3)).expand(2, -1)
     torch.testing.assert_close(layer.weight.grad[:, :, 0, 0], expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_table_of_another_model_is_refused(case: Callable[[str], Case]) -> None:
+    _, model, table = case("mobilenet")
+    other = table.model_copy(update={"model_sha256": "0" * 64})
+    with pytest.raises(CalibrationError, match="belongs to another model"):
+        Rounder(model, other, (TRT,))
 
 
 def test_a_network_that_is_not_folded_is_refused(case: Callable[[str], Case]) -> None:
