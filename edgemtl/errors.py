@@ -6,6 +6,7 @@
     ├── SourceError         a video, camera or folder that cannot be read
     ├── ModelError          a file that is not an edgemtl model, or contradicts itself
     ├── EngineError         a session or an engine that cannot be made or run
+    │   └── StaleEngineError    an engine that must be built again; the hint is the command
     ├── CalibrationError    ranges that cannot be measured or applied
     ├── OutputError         a result that cannot be written
     ├── ProcessError        one of several processes of a run is gone
@@ -47,6 +48,10 @@ class ModelError(EdgeMTLError):
 
 class EngineError(EdgeMTLError):
     """A session or an engine that cannot be made or run."""
+
+
+class StaleEngineError(EngineError):
+    """An engine that must be built again, for this machine or from a model that has changed."""
 
 
 class CalibrationError(EdgeMTLError):

@@ -25,9 +25,11 @@ class FakeBuild:
         self.before_step: Callable[[int], None] = lambda number: None
         self.change: Callable[[bytes], bytes | None] = lambda data: data
         self.known: bytes | None = None
+        self.verbosity: str | None = None
         self.reject_cache = False
         self.parse_error: SimpleNamespace | None = None
         self.broken_builder = False
+        self.failure = "Error Code 10: could not find any implementation"
 
 
 def add_builder(trt: ModuleType, *, typed_bit: int | None = 1) -> FakeBuild:
@@ -36,6 +38,7 @@ def add_builder(trt: ModuleType, *, typed_bit: int | None = 1) -> FakeBuild:
     flag = {} if typed_bit is None else {"STRONGLY_TYPED": typed_bit}
     trt.NetworkDefinitionCreationFlag = SimpleNamespace(**flag)
     trt.MemoryPoolType = SimpleNamespace(WORKSPACE="workspace")
+    trt.ProfilingVerbosity = SimpleNamespace(DETAILED="detailed")
 
     class IProgressMonitor:
         def __init__(self) -> None:
@@ -43,6 +46,7 @@ def add_builder(trt: ModuleType, *, typed_bit: int | None = 1) -> FakeBuild:
 
     class Config:
         progress_monitor: Any = None
+        profiling_verbosity: Any = None
 
         def set_memory_pool_limit(self, pool: str, limit: int) -> None:
             assert pool == "workspace"
@@ -74,7 +78,7 @@ def add_builder(trt: ModuleType, *, typed_bit: int | None = 1) -> FakeBuild:
 
         def create_network(self, flags: int) -> SimpleNamespace:
             told.flags = flags
-            return SimpleNamespace()
+            return SimpleNamespace(num_layers=0)
 
         def create_builder_config(self) -> Config:
             return Config()
@@ -86,6 +90,8 @@ def add_builder(trt: ModuleType, *, typed_bit: int | None = 1) -> FakeBuild:
 
         def build_serialized_network(self, network: Any, config: Config) -> bytes | None:
             assert config.progress_monitor.made
+            told.verbosity = config.profiling_verbosity
+            self.logger.log("INFO", "Total Host Persistent Memory: 0 bytes")
             for number in range(told.steps):
                 told.before_step(number)
                 told.answers.append(config.progress_monitor.step_complete("phase", number))
@@ -93,7 +99,7 @@ def add_builder(trt: ModuleType, *, typed_bit: int | None = 1) -> FakeBuild:
                     return None
             plan = told.change(network.data)
             if plan is None:
-                self.logger.log("ERROR", "Error Code 10: could not find any implementation")
+                self.logger.log("ERROR", told.failure)
             return plan
 
     class OnnxParser:

@@ -7,6 +7,7 @@ memory that is not pinned, addresses that were never allocated.
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import onnxruntime
 import pytest
 
 from edgemtl.engine import gpu as gpu_module
+from edgemtl.engine.halves import computable
 
 NAME, CAPABILITY = "Fake Orin", (8, 7)
 DEVICEMAP = 2
@@ -186,12 +188,18 @@ def _base(name: str, version: str) -> ModuleType:
     trt.__version__ = version
 
     class ILogger:
-        INTERNAL_ERROR, ERROR, WARNING = "INTERNAL_ERROR", "ERROR", "WARNING"
+        INTERNAL_ERROR, ERROR, WARNING, INFO = "INTERNAL_ERROR", "ERROR", "WARNING", "INFO"
 
         def __init__(self) -> None:
             self.made = True
 
     trt.ILogger = ILogger
+
+    class IProfiler:
+        def __init__(self) -> None:
+            self.made = True
+
+    trt.IProfiler, trt.LayerInformationFormat = IProfiler, SimpleNamespace(JSON="json")
     trt.TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
     trt.nptype = lambda dtype: np.dtype(dtype).type
     return trt
@@ -203,6 +211,7 @@ def add_runtime(trt: ModuleType, gpu: FakeGpu) -> None:
     class Context:
         def __init__(self, engine: Engine) -> None:
             self.engine, self.addresses, self.shape = engine, {}, None
+            self.profiler: Any = None
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
             assert name == self.engine.image
@@ -233,6 +242,10 @@ def add_runtime(trt: ModuleType, gpu: FakeGpu) -> None:
             for name, value in zip(names, session.run(names, {entry: images}), strict=True):
                 gpu.view(addresses[name], value.shape, value.dtype)[...] = value
             gpu.log.append(("run", shape[0]))
+            if self.profiler is not None:
+                assert self.profiler.made
+                for number, name in enumerate(("first", "second")):
+                    self.profiler.report_layer_time(name, 1.0 + number)
 
     class Engine:
         def __init__(self, plan: bytes, logger: Any) -> None:
@@ -241,7 +254,7 @@ def add_runtime(trt: ModuleType, gpu: FakeGpu) -> None:
             options.log_severity_level = 4
             self.logger, self.image = logger, graph.input[0].name
             self.session = onnxruntime.InferenceSession(
-                plan, options, providers=["CPUExecutionProvider"]
+                computable(plan), options, providers=["CPUExecutionProvider"]
             )
             self.infos = {}
             for mode, values in (("in", graph.input), ("out", graph.output)):
@@ -263,6 +276,14 @@ def add_runtime(trt: ModuleType, gpu: FakeGpu) -> None:
 
         def get_tensor_shape(self, name: str) -> list[int]:
             return list(self.infos[name][2])
+
+        def create_engine_inspector(self) -> SimpleNamespace:
+            rows = [{
+                "Name": name, "LayerType": "CaskConvolution",
+                "Outputs": [{"Name": "x", "Dimensions": [1, 8, 4, 4], "Format/Datatype": "Half"}],
+            } for name in ("first", "second", "third")]  # fmt: skip
+            text = json.dumps({"Layers": rows, "Bindings": list(self.infos)})
+            return SimpleNamespace(execution_context=None, get_engine_information=lambda form: text)
 
         def create_execution_context(self) -> Context:
             gpu.need_context()

@@ -219,8 +219,12 @@ class SessionContract:
         for value in (*fixed.graph.input, *fixed.graph.output):
             value.type.tensor_type.shape.dim[0].dim_value = 2
         onnx.save(fixed, str(tmp_path / "m.onnx"))
+        images = pictures(manifest_of(model), count=2)
+        want = run(model, images)
         with closing(self.open(tmp_path / "m.onnx", batch=2)) as session:
             assert session.batch == 2
+            close_to(session.infer(images), want, slice(0, 2))
+            close_to(session.infer(images[:1]), want, slice(0, 1))
         with pytest.raises(EngineError, match="exactly 2 pictures"):
             self.open(tmp_path / "m.onnx", batch=1)
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import edgemtl
-from edgemtl.cli import frames, info, judging, models, quantising, work
+from edgemtl.cli import building, frames, info, judging, models, quantising, work
 from edgemtl.console import InterruptedRunError, print_error
 from edgemtl.errors import EdgeMTLError
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _room in (work, judging, quantising, models, info, frames):
+for _room in (work, judging, quantising, models, building, info, frames):
     for _name, _function in _room.COMMANDS.items():
         app.command(_name)(_function)
 

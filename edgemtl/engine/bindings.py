@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from edgemtl.errors import MissingExtraError
 Flavour = Literal["tensorrt", "tensorrt_rtx"]
 EXTRAS: dict[Flavour, str] = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
 _LONGEST = 240
+_MOST_LINES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +76,31 @@ def _load(flavour: Flavour) -> Bindings | None:
 
 
 def make_logger(module: Any) -> Any:
-    """A logger that prints nothing and keeps the errors in its list ``errors``.
+    """A logger that prints nothing: its list ``errors`` keeps the errors, ``lines`` all but what is
+    for TensorRT's own developers.
 
     TensorRT returns None where it fails; the reason goes to the logger alone.
     """
+    severities = module.ILogger
+    words = {
+        severities.INTERNAL_ERROR: "internal error", severities.ERROR: "error",
+        severities.WARNING: "warning", severities.INFO: "info",
+    }  # fmt: skip
 
-    class ErrorLog(module.ILogger):  # type: ignore[misc]
+    class KeepingLog(module.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.errors: list[str] = []
-            self._serious = (module.ILogger.ERROR, module.ILogger.INTERNAL_ERROR)
+            self.lines: deque[str] = deque(maxlen=_MOST_LINES)
 
         def log(self, severity: Any, message: str) -> None:
-            if severity in self._serious:
+            if severity not in words:
+                return
+            self.lines.append(f"{words[severity]}: {message.rstrip()}")
+            if "error" in words[severity]:
                 self.errors.append(message)
 
-    return ErrorLog()
+    return KeepingLog()
 
 
 def first_error(logger: Any, otherwise: str) -> str:

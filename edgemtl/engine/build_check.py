@@ -18,8 +18,9 @@ from edgemtl.engine.bindings import (
     make_logger,
     strongly_typed,
 )
-from edgemtl.engine.build import open_builder, parse_errors, set_batch
 from edgemtl.engine.build_graph import choose_graph
+from edgemtl.engine.build_job import open_builder, parse_errors, set_batch
+from edgemtl.engine.build_layers import parsed_layers
 from edgemtl.engine.manifest import Precision
 from edgemtl.graph.check import refusals
 from edgemtl.graph.placement import convolution_precisions, counted, unfused
@@ -99,11 +100,8 @@ def _tried(bindings: Bindings, graph: bytes) -> tuple[list[str], dict[tuple[str,
     if not parser.parse(graph):
         return parse_errors(parser), {}
     config = builder.create_builder_config()
-    set_batch(builder, network, config, 1)
+    set_batch(builder, network, config, None)
     if builder.build_serialized_network(network, config) is None:
         return [f"{bindings} cannot build it: {first_error(logger, 'no reason given')}"], {}
-    kinds: Counter[tuple[str, str]] = Counter()
-    for number in range(network.num_layers):
-        layer = network.get_layer(number)
-        kinds[layer.type.name.lower(), layer.get_output(0).dtype.name.lower()] += 1
+    kinds = Counter((layer.kind, layer.dtype) for layer in parsed_layers(network))
     return [], dict(sorted(kinds.items()))

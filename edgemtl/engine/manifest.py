@@ -12,26 +12,31 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgemtl.engine.bindings import Bindings, Flavour
 from edgemtl.engine.gpu import Gpu
-from edgemtl.errors import EngineError, ModelError
+from edgemtl.errors import EngineError, ModelError, StaleEngineError
 from edgemtl.manifest import Manifest
+from edgemtl.models import resolve_model, shipped_models
 
 Precision = Literal["fp32", "fp16", "int8"]
+Batch = tuple[int, int, int]
+"""Pictures in one run: the fewest, those that kernels are chosen for, and the most."""
 DEFAULT_WORKSPACE_MB = 1024
-DEFAULT_MAX_BATCH = 4
+DEFAULT_BATCH: Batch = (1, 1, 4)
 
 
 class EngineManifest(BaseModel):
     """An engine's provenance. An engine is code for one version of TensorRT, mostly for one GPU.
 
-    ``source``: MODEL as it was given to the build; ``onnx_sha256``: of the .onnx file behind it.
-    ``gpu`` is None where the engine was built without one, for every GPU that its flavour takes.
-    ``batch``: smallest and largest number of pictures in one run.
+    ``source``: MODEL as it was given to the build; ``built_from``: the .onnx file behind it, as
+    seen from the engine's folder, and ``onnx_sha256`` its hash. ``gpu`` is None where the engine
+    was built without one, for every GPU that its flavour takes. ``profile``: it keeps the names of
+    its layers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Manifest
     source: str
+    built_from: str
     onnx_sha256: str
     engine_sha256: str
     flavour: Flavour
@@ -39,7 +44,8 @@ class EngineManifest(BaseModel):
     gpu: Gpu | None = None
     precision: Precision
     workspace_mb: int = Field(ge=1)
-    batch: tuple[int, int]
+    batch: Batch
+    profile: bool = False
     build_seconds: float = Field(ge=0, allow_inf_nan=False)
 
     def to_json(self) -> str:
@@ -50,12 +56,24 @@ class EngineManifest(BaseModel):
         """The command that builds this engine again, as ``engine``; ``max_batch``: for more."""
         command = ["edgemtl", "build", self.source, "--precision", self.precision]
         command += ["--out", str(engine)]
+        if self.flavour == "tensorrt_rtx":
+            command += ["--flavour", "rtx"]
         if self.workspace_mb != DEFAULT_WORKSPACE_MB:
             command += ["--workspace-mb", str(self.workspace_mb)]
-        low, high = self.batch
-        if max_batch is not None or (low != high and high != DEFAULT_MAX_BATCH):
-            command += ["--max-batch", str(max_batch or high)]
+        if max_batch is not None or self.batch != DEFAULT_BATCH:
+            low, best, high = self.batch
+            high = max_batch or high
+            every = str(high) if low == high else f"{low}:{min(best, high)}:{high}"
+            command += ["--batch", every]
+        if self.profile:
+            command.append("--profile")
         return shlex.join(command)
+
+    @property
+    def runs(self) -> str:
+        """The batch for people: ``1 to 4, best for 1``."""
+        low, best, high = self.batch
+        return str(high) if low == high else f"{low} to {high}, best for {best}"
 
 
 def manifest_path(engine: Path) -> Path:
@@ -75,8 +93,9 @@ def read_engine_manifest(engine: Path) -> EngineManifest:
 def read_engine(engine: Path) -> tuple[bytes, EngineManifest]:
     """The bytes of an engine and its manifest.
 
-    Raises EngineError, with the command that builds the engine again, if the manifest is missing
-    or another engine's; ModelError if it is malformed or a file cannot be read.
+    Raises EngineError if the manifest is missing; StaleEngineError, with the command that builds
+    the engine again, if it is another engine's or the model has changed since; ModelError if it is
+    malformed or a file cannot be read.
     """
     engine = Path(engine)
     beside = manifest_path(engine)
@@ -97,28 +116,42 @@ def read_engine(engine: Path) -> tuple[bytes, EngineManifest]:
         ) from error
     found = sha256_of(plan)
     if found != manifest.engine_sha256:
-        raise EngineError(
+        raise StaleEngineError(
             f"{engine}: stale: the manifest belongs to the engine {manifest.engine_sha256[:12]}, "
             f"this one is {found[:12]} ({len(plan)} bytes)",
             manifest.rebuild(engine),
         )
+    _require_same_model(manifest, engine)
     return plan, manifest
+
+
+def _require_same_model(manifest: EngineManifest, engine: Path) -> None:
+    """The model that an engine was built from may be gone, but not be another one by now."""
+    shipped = manifest.source in shipped_models()
+    model = resolve_model(manifest.source) if shipped else engine.parent / manifest.built_from
+    found = sha256_of(_read(model)) if model.is_file() else manifest.onnx_sha256
+    if found != manifest.onnx_sha256:
+        raise StaleEngineError(
+            f"{engine}: stale: '{model.name}' has changed since it was built from it "
+            f"({manifest.onnx_sha256[:12]} then, {found[:12]} now)",
+            manifest.rebuild(engine),
+        )
 
 
 def require_same_place(
     manifest: EngineManifest, engine: Path, bindings: Bindings, gpu: Gpu
 ) -> None:
-    """Raise EngineError, with the command that builds it again, for an engine made elsewhere.
+    """Raise StaleEngineError, with the command that builds it again, for one made elsewhere.
 
     Other versions and other GPUs may refuse an engine, run it slowly or compute something else.
     """
     made = f"{manifest.flavour} {manifest.version}"
     if made != str(bindings):
-        raise EngineError(
+        raise StaleEngineError(
             f"{engine}: foreign: built by {made}, here is {bindings}", manifest.rebuild(engine)
         )
     if manifest.gpu is not None and manifest.gpu != gpu:
-        raise EngineError(
+        raise StaleEngineError(
             f"{engine}: foreign: built for {manifest.gpu}, here is {gpu}", manifest.rebuild(engine)
         )
 

@@ -59,7 +59,7 @@ class OrtSession(HostSession):
         check_against_graph(manifest, inputs, _infos(self._session.get_outputs()), str(path))
         check_runnable(manifest, inputs[0], batch, str(path))
         super().__init__(manifest, batch, slots)
-        self._input_name = inputs[0].name
+        self._input_name, self._fixed = inputs[0].name, inputs[0].shape[0]
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="edgemtl-ort")
         self._futures: dict[int, Future[None]] = {}
 
@@ -77,6 +77,7 @@ class OrtSession(HostSession):
         self._worker.shutdown(wait=True)
 
     def _run(self, slot: int, n_valid: int) -> None:
+        n_valid = self._fixed or n_valid  # what else lies in the slot is not looked at
         binding = self._session.io_binding()
         _bind(binding.bind_input, self._input_name, self._inputs[slot][:n_valid])
         for name, buffer in self._outputs[slot].items():

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgemtl.engine.bindings import first_error, load_bindings, make_logger, one_line
 from edgemtl.engine.gpu import require_gpu
 from edgemtl.engine.host import HostSession, check_runnable
+from edgemtl.engine.inspect import inspect_engine
 from edgemtl.engine.manifest import EngineManifest, read_engine, require_same_place
 from edgemtl.engine.slots import SLOTS
 from edgemtl.errors import ConfigError, EngineError, MissingExtraError
@@ -67,9 +68,10 @@ class TensorRTSession(HostSession):
         if batch < 1:
             raise ValueError(f"batch: expected at least 1, got {batch}")
         plan, self._engine = read_engine(path) if unwritten is None else unwritten
-        if batch > self._engine.batch[1]:
+        self._fewest, _, most = self._engine.batch
+        if batch > most:
             raise ConfigError(
-                f"{path}: expected a batch of at most {self._engine.batch[1]}, got {batch}",
+                f"{path}: expected a batch of at most {most}, got {batch}",
                 self._engine.rebuild(path, batch),
             )
         purpose = f"running '{path.name}'"
@@ -82,12 +84,20 @@ class TensorRTSession(HostSession):
         with self._on_gpu():
             image = self._open(plan, path)
             check_runnable(self._engine.model, image, batch, str(path))
-            super().__init__(self._engine.model, batch, slots)
+            super().__init__(self._engine.model, max(batch, self._fewest), slots)
             self._make_buffers(slots)
 
     @property
     def backend(self) -> str:
         return f"{self._bindings} ({self._gpu_name}, {self._engine.precision})"
+
+    def inspect(self, rounds: int = 20) -> tuple[str, dict[str, float]]:
+        """See :func:`edgemtl.engine.inspect.inspect_engine`; blank pictures are run."""
+        blank = np.zeros_like(self._inputs[0])
+        return inspect_engine(
+            self._bindings.module, self._cuda_engine, self._context,
+            lambda: self.infer(blank), rounds,
+        )  # fmt: skip
 
     def _open(self, plan: bytes, path: Path) -> TensorInfo:
         """Load the engine; what it says of its input."""
@@ -131,6 +141,7 @@ class TensorRTSession(HostSession):
     def _start(self, slot: int, n_valid: int) -> None:
         """Upload, network, download and event, in the stream's order."""
         buffers, context, stream = self._buffers[slot], self._context, self._stream
+        n_valid = max(n_valid, self._fewest)  # what else lies in the slot is not looked at
         with self._on_gpu():
             if n_valid != self._rows:
                 context.set_input_shape(self._image, self._shapes[n_valid])

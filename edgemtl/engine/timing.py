@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 
 from edgemtl.engine.session import Session
 
+Name = TypeVar("Name", bound=str)
+
 _WARM_UP = 5
 
 
-def time_sessions(sessions: Mapping[str, Session], rounds: int) -> dict[str, list[float]]:
+def time_sessions(sessions: Mapping[Name, Session], rounds: int) -> dict[Name, list[float]]:
     """Milliseconds of one picture through each network, batch 1; who begins changes each round."""
     rng = np.random.default_rng(0)
-    taken: dict[str, list[float]] = {name: [] for name in sessions}
+    taken: dict[Name, list[float]] = {name: [] for name in sessions}
     pictures = {}
     for name, session in sessions.items():
         spec = session.manifest.input

@@ -19,7 +19,7 @@ from edgemtl.graph.index import GraphIndex
 _TYPED_INPUTS = {
     "Conv": (1, 2), "Clip": (1, 2), "QuantizeLinear": (1,), "DequantizeLinear": (1,),
 }  # fmt: skip
-_LARGEST = float(np.finfo(np.float16).max)
+LARGEST = float(np.finfo(np.float16).max)
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -49,7 +49,7 @@ def fits_fp16(index: GraphIndex, largest_seen: float) -> bool:
         index.value(name) for node in feature_nodes(index) if node.op_type == "Conv"
         for name in node.input[1:]
     )  # fmt: skip
-    return largest_seen <= _LARGEST and all(map(_fits, numbers))
+    return largest_seen <= LARGEST and all(map(_fits, numbers))
 
 
 def _features(index: GraphIndex) -> frozenset[str]:
@@ -128,14 +128,14 @@ class _Halver:
 
 
 def _fits(value: NDArray[Any]) -> bool:
-    return bool((np.abs(value) <= _LARGEST).all())
+    return bool((np.abs(value) <= LARGEST).all())
 
 
 def _halved(value: NDArray[Any], name: str) -> NDArray[np.float16]:
     if value.ndim and not _fits(value):
         raise ModelError(
-            f"fp16: '{name}' holds a value that float16 cannot (above {_LARGEST:g}, or NaN)",
+            f"fp16: '{name}' holds a value that float16 cannot (above {LARGEST:g}, or NaN)",
             "use fp32 or int8 for this model",
         )
-    half: NDArray[np.float16] = np.clip(value, -_LARGEST, _LARGEST).astype(np.float16)
+    half: NDArray[np.float16] = np.clip(value, -LARGEST, LARGEST).astype(np.float16)
     return half

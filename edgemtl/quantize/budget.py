@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -170,3 +170,11 @@ class Loss:
             "needed": self.needed,
         }  # fmt: skip
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+def verdict_of(losses: Iterable[Loss]) -> Verdict:
+    """Broken if any score is; then unresolved if any is."""
+    said = {loss.verdict for loss in losses}
+    if "breaks" in said:
+        return "breaks"
+    return "unresolved" if "unresolved" in said else "keeps"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgemtl.errors import CalibrationError
-from edgemtl.quantize.budget import Loss, Verdict
+from edgemtl.quantize.budget import Loss, Verdict, verdict_of
 from edgemtl.quantize.sensitivity import Sensitivity
 
 
@@ -36,11 +36,8 @@ class Trial:
 
     @property
     def verdict(self) -> Verdict:
-        """Broken if any score is; then unresolved if any is."""
-        said = {loss.verdict for loss in self.every}
-        if "breaks" in said:
-            return "breaks"
-        return "unresolved" if "unresolved" in said else "keeps"
+        """Over all scores of all dialects."""
+        return verdict_of(self.every)
 
     @property
     def worst(self) -> Loss:

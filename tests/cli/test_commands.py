@@ -296,9 +296,11 @@ def test_build_offers_the_builders_own_defaults() -> None:
     """The command line states them itself, so that --help loads nothing heavy."""
     import inspect
 
-    from edgemtl.cli.models import build
+    from edgemtl.cli.building import build, parse_batch
     from edgemtl.engine.build import BuildOptions
+    from edgemtl.engine.manifest import DEFAULT_BATCH
 
     offered, own = inspect.signature(build).parameters, BuildOptions("fp32")
-    for name in ("workspace_mb", "max_batch"):
-        assert offered[name].default == getattr(own, name)
+    assert offered["workspace_mb"].default == own.workspace_mb
+    assert ":".join(map(str, DEFAULT_BATCH)) in str(offered["batch"].annotation)
+    assert parse_batch(None) == own.batch

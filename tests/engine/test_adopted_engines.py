@@ -47,7 +47,7 @@ def test_an_engine_finds_what_onnxruntime_finds(
     model = _adopted(tmp_path, kind, batch)
     report = build_engine(model, tmp_path / "m.engine", BuildOptions("fp32"))
     assert report.checked
-    assert report.engine.batch == ((1, 1) if batch == 1 else (1, 4))
+    assert report.engine.batch == ((1, 1, 1) if batch == 1 else (1, 1, 4))
     assert report.engine.model.decode == kind
     picture = small_files.pictures(1, (96, 131))[0]
     with closing(open_session(report.out)) as engine, closing(open_session(model)) as session:

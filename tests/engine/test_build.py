@@ -22,11 +22,12 @@ from graph_tools import manifest_of, measured, pictures
 from onnx import numpy_helper
 from tiny_model import tiny_model, write_tiny
 
-from edgemtl.engine import build as build_module
+from edgemtl.engine import build_job
 from edgemtl.engine import gpu as gpu_module
 from edgemtl.engine.bindings import find_builder
-from edgemtl.engine.build import BuildOptions, BuildReport, build_engine
+from edgemtl.engine.build import BuildOptions, BuildReport, build_engine, log_path
 from edgemtl.engine.build_graph import choose_graph
+from edgemtl.engine.build_layers import inspected_layers
 from edgemtl.engine.build_progress import run_cancellable
 from edgemtl.engine.manifest import read_engine, read_engine_manifest
 from edgemtl.errors import EdgeMTLError, EngineError, MissingExtraError, ModelError, OutputError
@@ -97,11 +98,11 @@ def test_rtx_builds_every_precision(
     import tensorrt_rtx
 
     report = rtx_build(models / given, tmp_path / "m.engine", precision)
-    assert names(tmp_path) == {"m.engine", "m.engine.json"}
+    assert names(tmp_path) == {"m.engine", "m.engine.json", "m.engine.log"}
     plan, engine = read_engine(tmp_path / "m.engine")
     assert engine == report.engine
     assert (engine.flavour, engine.version) == ("tensorrt_rtx", tensorrt_rtx.__version__)
-    assert (engine.gpu, engine.precision, engine.batch) == (None, precision, (1, 4))
+    assert (engine.gpu, engine.precision, engine.batch) == (None, precision, (1, 1, 4))
     assert (engine.model.precision, engine.model.dialect) == model_precision
     assert engine.model.input.dtype == "int8"
     assert engine.source == str(models / given)
@@ -127,8 +128,9 @@ def test_rtx_says_what_it_cannot_read(tmp_path: Path) -> None:
         rtx_build(tmp_path / "m.onnx", tmp_path / "m.engine", "fp32")
     assert "at Det 'the_det'" in caught.value.message
     assert "\n" not in caught.value.message
-    assert caught.value.hint
-    assert names(tmp_path) == {"m.onnx"}
+    assert str(caught.value.hint).endswith(f"; see {tmp_path / 'm.engine.log'}")
+    assert names(tmp_path) == {"m.onnx", "m.engine.log"}
+    assert "the_det" in log_path(tmp_path / "m.engine").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("rtx", "sigint")
@@ -136,7 +138,7 @@ def test_ctrl_c_ends_a_real_build(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[bool] = []
-    make = build_module.make_monitor
+    make = build_job.make_monitor
 
     def interrupting(module: object, step: Callable[[], bool]) -> object:
         def count() -> bool:
@@ -148,7 +150,7 @@ def test_ctrl_c_ends_a_real_build(
 
         return make(module, count)
 
-    monkeypatch.setattr(build_module, "make_monitor", interrupting)
+    monkeypatch.setattr(build_job, "make_monitor", interrupting)
     with pytest.raises(KeyboardInterrupt):
         rtx_build(models / "m.onnx", tmp_path / "m.engine", "fp32")
     assert taken[-1] is False
@@ -276,19 +278,19 @@ def test_a_float16_model_is_taken_as_it_is(models: Path, tmp_path: Path) -> None
 
 
 def test_what_the_builder_is_told(models: Path, tmp_path: Path, fake: FakeBuild) -> None:
-    options = BuildOptions("fp32", workspace_mb=64, max_batch=8)
+    options = BuildOptions("fp32", workspace_mb=64, batch=(1, 2, 8))
     report = build_engine(models / "m.onnx", tmp_path / "m.engine", options)
-    shapes = [(n, 3, 32, 64) for n in (1, 1, 8)]
+    shapes = [(n, 3, 32, 64) for n in (1, 2, 8)]
     assert fake.profiles == [("images", *shapes)]
     assert fake.workspace == 64 * 2**20
     assert fake.flags == 1 << 1, "TensorRT 10: STRONGLY_TYPED is bit 1"
     assert fake.answers == [True, True, True]
-    assert report.engine.batch == (1, 8)
+    assert report.engine.batch == (1, 2, 8)
     assert report.engine.workspace_mb == 64
     assert report.engine.gpu is not None
     assert report.engine.gpu.name == "Fake Orin"
     assert report.checked
-    assert "finite on a test run" in report.text()
+    assert "finite and as ONNX Runtime's" in report.text()
     assert "Fake Orin (compute capability 8.7)" in report.text()
     assert (tmp_path / "m.engine").read_bytes() == (models / "m.onnx").read_bytes()
 
@@ -316,7 +318,7 @@ def test_a_fixed_batch_needs_no_profile(tmp_path: Path, fake: FakeBuild) -> None
     onnx.save(model, str(tmp_path / "m.onnx"))
     report = build_engine(tmp_path / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
     assert fake.profiles == []
-    assert report.engine.batch == (1, 1)
+    assert report.engine.batch == (1, 1, 1)
 
 
 def test_a_failed_build_says_why(models: Path, tmp_path: Path, fake: FakeBuild) -> None:
@@ -333,7 +335,7 @@ def test_a_failed_build_says_why(models: Path, tmp_path: Path, fake: FakeBuild) 
     fake.broken_builder = True
     with pytest.raises(EngineError, match="on this machine: CUDA initialization failure"):
         build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
-    assert names(tmp_path) == {"m.engine"}
+    assert names(tmp_path) == {"m.engine", "m.engine.log"}
     assert (tmp_path / "m.engine").read_bytes() == b"the old one"
 
 
@@ -399,7 +401,120 @@ def test_an_engine_that_is_not_finite_is_not_written(
     with pytest.raises(EngineError, match="not finite") as caught:
         build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp16"))
     assert field in caught.value.message
-    assert names(tmp_path) == {"cache"}
+    assert names(tmp_path) == {"cache", "m.engine.log"}
+
+
+def test_an_engine_that_says_something_else_is_not_written(
+    models: Path, tmp_path: Path, fake: FakeBuild
+) -> None:
+    """A builder that has a network of its own."""
+    fake.change = lambda data: tiny_model(seed=3).SerializeToString()
+    with pytest.raises(EngineError, match="something else than ONNX Runtime") as caught:
+        build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
+    assert "embedding cosine" in caught.value.message
+    assert names(tmp_path) == {"cache", "m.engine.log"}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_lower_precisions_are_held_to_their_own_graph(
+    models: Path, tmp_path: Path, fake: FakeBuild, precision: str
+) -> None:
+    options = BuildOptions(precision, batch=(2, 2, 4))
+    report = build_engine(models / "m.onnx", tmp_path / "m.engine", options)
+    assert report.checked
+    assert report.engine.batch == (2, 2, 4)
+    assert "2 to 4, best for 2" in report.text()
+
+
+def test_what_memory_is_short_of(models: Path, tmp_path: Path, fake: FakeBuild) -> None:
+    fake.change, fake.failure = lambda data: None, "[virtualMemoryBuffer] CUDA error: out of memory"
+    with pytest.raises(EngineError, match="out of memory") as caught:
+        build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
+    for word in ("--workspace-mb 256", "--batch 1", "swap", "m.engine.log"):
+        assert word in str(caught.value.hint)
+
+
+def test_the_log_holds_what_was_said(models: Path, tmp_path: Path, fake: FakeBuild) -> None:
+    build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
+    lines = log_path(tmp_path / "m.engine").read_text(encoding="utf-8").splitlines()
+    assert "tensorrt 10.3.0" in lines[0]
+    assert "GPU Fake Orin (compute capability 8.7)" in lines
+    assert lines[-2:] == ["info: Total Host Persistent Memory: 0 bytes", "built"]
+    fake.change = lambda data: None
+    with pytest.raises(EngineError):
+        build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
+    text = log_path(tmp_path / "m.engine").read_text(encoding="utf-8")
+    assert "error: Error Code 10: could not find any implementation" in text
+
+
+def test_the_layers_of_an_engine_and_their_times(
+    models: Path, tmp_path: Path, fake: FakeBuild
+) -> None:
+    options = BuildOptions("fp16", profile=True)
+    report = build_engine(models / "m.onnx", tmp_path / "m.engine", options)
+    assert fake.verbosity == "detailed"
+    assert report.engine.profile
+    told = json.loads((tmp_path / "m.engine.layers.json").read_text(encoding="utf-8"))
+    assert told["source"] == "engine"
+    assert [(one["name"], one["ms"]) for one in told["layers"]] == [
+        ("first", 1.0), ("second", 2.0), ("third", None),
+    ]  # fmt: skip
+    assert told["layers"][0]["dtype"] == "half"
+    heading, slowest, *_ = report.rows()
+    assert heading == ["layer", "kind", "type", "shape", "ms"]
+    assert slowest == ["second", "caskconvolution", "half", "1x8x4x4", "2.000"]
+
+
+@pytest.mark.usefixtures("rtx")
+def test_without_a_gpu_the_layers_are_those_that_were_parsed(models: Path, tmp_path: Path) -> None:
+    options = BuildOptions("int8", flavour="tensorrt_rtx", profile=True)
+    report = build_engine(models / "m.onnx", tmp_path / "m.engine", options)
+    told = json.loads((tmp_path / "m.engine.layers.json").read_text(encoding="utf-8"))
+    assert told["source"] == "parsed"
+    convolutions = [one for one in report.layers if one.kind == "convolution"]
+    graph = choose_graph(models / "m.onnx", "int8").model.graph
+    assert len(convolutions) == sum(node.op_type == "Conv" for node in graph.node)
+    assert {"quantize", "dequantize"} <= {one.kind for one in report.layers}
+    assert all(one.ms is None for one in report.layers)
+    assert report.rows()[0] == ["layer", "kind", "type", "shape"]
+    plain = rtx_build(models / "m.onnx", tmp_path / "plain.engine", "int8")
+    assert (plain.layers, plain.rows()[1:]) == ((), [])
+
+
+@pytest.mark.parametrize(
+    ("told", "rows"),
+    [
+        ('{"Layers": []}', []),
+        ('{"Layers": ["a", "b"]}', [("a", ""), ("b", "")]),  # built without details
+        (
+            '{"Layers": [{"Name": "a", "LayerType": "Reformat", "Outputs": []}]}',
+            [("a", "reformat")],
+        ),
+    ],
+)
+def test_what_inspectors_tell(told: str, rows: list[tuple[str, str]]) -> None:
+    assert [(one.name, one.kind) for one in inspected_layers(told)] == rows
+
+
+@pytest.mark.parametrize("told", ["[]", "{}", '{"Layers": 1}', "no JSON"])
+def test_what_no_inspector_tells(told: str) -> None:
+    with pytest.raises(ValueError, match=r"Layers|Expecting value"):
+        inspected_layers(told)
+
+
+def test_a_fixed_graph_takes_no_other_batch(tmp_path: Path, fake: FakeBuild) -> None:
+    model = tiny_model()
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    with pytest.raises(EngineError, match="exactly 2 pictures at a time, 1:1:4 were asked for"):
+        build_engine(
+            tmp_path / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32", batch=(1, 1, 4))
+        )
+    report = build_engine(
+        tmp_path / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32", batch=(2, 2, 2))
+    )
+    assert report.engine.batch == (2, 2, 2)
 
 
 def test_without_pycuda_the_engine_is_not_run(
@@ -431,15 +546,23 @@ def test_timings_that_cannot_be_kept_are_no_failure(
     models: Path, tmp_path: Path, fake: FakeBuild
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
-    options = BuildOptions("fp32", cache=tmp_path / "file" / "cache")
+    options = BuildOptions("fp32", timing_cache=tmp_path / "file" / "timings")
     assert build_engine(models / "m.onnx", tmp_path / "m.engine", options).size_bytes > 0
     assert fake.known == b""
 
 
-@pytest.mark.parametrize("field", ["workspace_mb", "max_batch"])
-def test_options_are_checked(field: str) -> None:
-    with pytest.raises(ValueError, match=f"{field}: expected at least 1, got 0"):
-        BuildOptions("fp32", **{field: 0})
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"workspace_mb": 0}, "workspace_mb: expected at least 1, got 0"),
+        ({"batch": (0, 1, 4)}, "batch: expected 1 <= fewest <= best <= most, got 0:1:4"),
+        ({"batch": (1, 5, 4)}, "got 1:5:4"),
+        ({"batch": (3, 2, 4)}, "got 3:2:4"),
+    ],
+)
+def test_options_are_checked(changes: dict[str, object], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        BuildOptions("fp32", **changes)
 
 
 @pytest.mark.parametrize(

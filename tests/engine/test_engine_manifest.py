@@ -25,12 +25,13 @@ from edgemtl.engine.manifest import (
     read_engine_manifest,
     require_same_place,
 )
-from edgemtl.errors import EngineError, ModelError
+from edgemtl.errors import EngineError, ModelError, StaleEngineError
 
 PLAN = bytes(range(256)) * 3
 FIELDS: dict[str, Any] = {
     "model": manifest_of(tiny_model()),
     "source": "models/tiny.onnx",
+    "built_from": "tiny.onnx",
     "onnx_sha256": "a" * 64,
     "engine_sha256": hashlib.sha256(PLAN).hexdigest(),
     "flavour": "tensorrt",
@@ -38,7 +39,7 @@ FIELDS: dict[str, Any] = {
     "gpu": Gpu(name="Orin", compute_capability="8.7"),
     "precision": "fp16",
     "workspace_mb": 1024,
-    "batch": (1, 4),
+    "batch": (1, 1, 4),
     "build_seconds": 12.25,
 }
 
@@ -109,6 +110,24 @@ def test_another_engine_than_the_manifests_is_stale(tmp_path: Path, plan: bytes)
     )
 
 
+def test_a_model_that_has_changed_makes_its_engine_stale(tmp_path: Path) -> None:
+    (tmp_path / "tiny.onnx").write_bytes(b"the model")
+    then = hashlib.sha256(b"the model").hexdigest()
+    path = written(tmp_path, onnx_sha256=then)
+    assert read_engine(path)[0] == PLAN
+    (tmp_path / "tiny.onnx").write_bytes(b"another model")
+    with pytest.raises(StaleEngineError, match=r"'tiny\.onnx' has changed since") as caught:
+        read_engine(path)
+    assert str(caught.value.hint).startswith("edgemtl build models/tiny.onnx")
+    (tmp_path / "tiny.onnx").unlink()
+    assert read_engine(path)[0] == PLAN, "a device need not have the model"
+
+
+def test_a_shipped_model_that_has_changed(tmp_path: Path) -> None:
+    with pytest.raises(StaleEngineError, match=r"'toy\.onnx' has changed since"):
+        read_engine(written(tmp_path, source="toy", built_from="elsewhere/toy.onnx"))
+
+
 def test_an_engine_without_manifest(tmp_path: Path) -> None:
     path = written(tmp_path)
     manifest_path(path).unlink()
@@ -154,19 +173,23 @@ def test_the_command_holds_what_was_asked_for() -> None:
         "edgemtl", "build", "my models/a.onnx", "--precision", "int8",
         "--out", "out dir/m.engine", "--workspace-mb", "256",
     ]  # fmt: skip
+    portable = manifest(flavour="tensorrt_rtx", gpu=None, profile=True)
+    assert portable.rebuild(Path("m.engine")).endswith("m.engine --flavour rtx --profile")
 
 
 @pytest.mark.parametrize(
     ("batch", "wanted", "tail"),
     [
-        ((1, 4), None, []),
-        ((1, 8), None, ["--max-batch", "8"]),
-        ((2, 2), None, []),  # the graph's own, fixed batch
-        ((1, 4), 6, ["--max-batch", "6"]),
+        ((1, 1, 4), None, []),
+        ((1, 1, 8), None, ["--batch", "1:1:8"]),
+        ((2, 4, 8), None, ["--batch", "2:4:8"]),
+        ((2, 2, 2), None, ["--batch", "2"]),  # asked for, or the graph's own
+        ((1, 1, 4), 6, ["--batch", "1:1:6"]),
+        ((1, 4, 4), 2, ["--batch", "1:2:2"]),
     ],
 )
 def test_the_command_names_the_batch(
-    batch: tuple[int, int], wanted: int | None, tail: list[str]
+    batch: tuple[int, int, int], wanted: int | None, tail: list[str]
 ) -> None:
     words = shlex.split(manifest(batch=batch).rebuild(Path("m.engine"), wanted))
     assert words[words.index("m.engine") + 1 :] == tail

@@ -36,6 +36,7 @@ def write_engine(plan: bytes, model: onnx.ModelProto, path: Path, **changes: obj
     fields = {
         "model": manifest_of(model),
         "source": "m.onnx",
+        "built_from": "gone.onnx",
         "onnx_sha256": "0" * 64,
         "engine_sha256": sha256_of(plan),
         "flavour": "tensorrt",
@@ -43,7 +44,7 @@ def write_engine(plan: bytes, model: onnx.ModelProto, path: Path, **changes: obj
         "gpu": ORIN,
         "precision": "fp32",
         "workspace_mb": 1024,
-        "batch": (1, 4),
+        "batch": (1, 1, 4),
         "build_seconds": 1.5,
     }
     path.write_bytes(plan)
@@ -61,7 +62,9 @@ def open_onnx(path: Path, *, batch: int = 1, threads: int | None = None) -> Tens
     """A session on an engine whose plan is the ONNX file ``path``."""
     plan = path.read_bytes()
     engine = path.with_suffix(".engine")
-    write_engine(plan, onnx.ModelProto.FromString(plan), engine)
+    model = onnx.ModelProto.FromString(plan)
+    fixed = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    write_engine(plan, model, engine, batch=(fixed, fixed, fixed) if fixed else (1, 1, 4))
     return TensorRTSession(engine, batch=batch)
 
 
@@ -240,6 +243,19 @@ def test_an_engine_that_contradicts_its_manifest(
     with pytest.raises(ModelError, match="boxes"):
         TensorRTSession(write_engine(plan, tiny_model(), tmp_path / "m.engine"))
     assert gpu.depth == 0
+
+
+def test_an_engine_of_several_pictures_runs_one(
+    path: Path, images: np.ndarray, want: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = install_gpu(monkeypatch)
+    plan = path.read_bytes()
+    model = onnx.ModelProto.FromString(plan)
+    engine = write_engine(plan, model, path.with_suffix(".engine"), batch=(2, 3, 4))
+    with closing(TensorRTSession(engine)) as session:
+        assert session.batch == 2
+        close_to(session.infer(images[:1]), want, slice(0, 1))
+        assert {entry for entry in gpu.log if entry[0] == "run"} == {("run", 2)}
 
 
 @pytest.mark.parametrize(("batch", "error"), [(0, ValueError), (-1, ValueError), (5, ConfigError)])

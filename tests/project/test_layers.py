@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("nn", "data", "track", "graph", "engine"),
     ("evaluate",),
     ("train", "export", "adopt", "quantize", "engine.build", "runtime", "bench"),
-    ("cli", "console", "demo", "doctor", "finetune", "__main__"),
+    ("cli", "console", "demo", "doctor", "finetune", "best", "__main__"),
 )
 FREE_LAYERS = {0, 6}
 """The bottom (errors may be raised by all of it) and the top (entry points) are one room each."""
