@@ -98,22 +98,7 @@ def read_engine(engine: Path) -> tuple[bytes, EngineManifest]:
     malformed or a file cannot be read.
     """
     engine = Path(engine)
-    beside = manifest_path(engine)
-    again = f"edgemtl build MODEL.onnx --precision fp32|fp16|int8 --out {shlex.quote(str(engine))}"
-    plan = _read(engine)
-    if not beside.is_file():
-        raise EngineError(
-            f"{engine}: its manifest '{beside.name}' is missing; an engine says nothing of itself",
-            f"copy the two together, or build again: {again}",
-        )
-    try:
-        manifest = EngineManifest.model_validate_json(_read(beside))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise ModelError(
-            f"{beside}: the engine manifest's '{field}' is wrong: {first['msg'].lower()}", again
-        ) from error
+    plan, manifest = _read(engine), manifest_beside(engine)
     found = sha256_of(plan)
     if found != manifest.engine_sha256:
         raise StaleEngineError(
@@ -123,6 +108,28 @@ def read_engine(engine: Path) -> tuple[bytes, EngineManifest]:
         )
     _require_same_model(manifest, engine)
     return plan, manifest
+
+
+def manifest_beside(engine: Path) -> EngineManifest:
+    """The manifest beside an engine, which may be another engine's.
+
+    Raises EngineError if it is missing, ModelError if it is malformed or cannot be read.
+    """
+    beside = manifest_path(engine)
+    again = f"edgemtl build MODEL.onnx --precision fp32|fp16|int8 --out {shlex.quote(str(engine))}"
+    if not beside.is_file():
+        raise EngineError(
+            f"{engine}: its manifest '{beside.name}' is missing; an engine says nothing of itself",
+            f"copy the two together, or build again: {again}",
+        )
+    try:
+        return EngineManifest.model_validate_json(_read(beside))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise ModelError(
+            f"{beside}: the engine manifest's '{field}' is wrong: {first['msg'].lower()}", again
+        ) from error
 
 
 def _require_same_model(manifest: EngineManifest, engine: Path) -> None:
