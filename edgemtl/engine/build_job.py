@@ -90,6 +90,11 @@ class BuildJob:
         TensorRT-RTX measures nothing at build time, and a cache would make it look for a GPU.
         """
         if self.gpu is None:
+            if self.options.timing_cache is not None:
+                raise EngineError(
+                    f"timing cache: {self.bindings} times no kernels when it builds",
+                    "leave it out; it belongs to TensorRT on the device itself",
+                )
             return None
         path = self.options.timing_cache or _own_cache(f"{self.bindings}-{self.gpu.name}")
         try:
