@@ -1,7 +1,7 @@
 """What a Jetson can do with edgemtl: board, memory, clocks, JetPack's TensorRT, what to install.
 
-TensorRT comes with JetPack there. The package of this name that pip finds is built for other
-machines, so the extra ``tensorrt`` is never advised.
+TensorRT comes with JetPack there. pip's package of this name is not JetPack's, and does not fit
+all of them, so the extra ``tensorrt`` is never advised.
 """
 
 from __future__ import annotations
@@ -62,11 +62,10 @@ def _board(board: Jetson) -> Check:
     found = f"{board.model or 'a board without a readable name'}, {board.release}"
     if not _old(board):
         return Check("Jetson", True, found)
-    found += "; engines need JetPack 6.1 or newer, .onnx files run on the CPU"
-    if board.family == "Orin":
-        return Check("Jetson", False, found, "flash JetPack 6.1 or newer")
-    kind = f", which {board.family} boards do not get" if board.family else ""
-    return Check("Jetson", False, found + kind)
+    orin = board.family == "Orin"
+    never = f", which {board.family} boards do not get" if board.family and not orin else ""
+    found += f"; engines need JetPack 6.1 or newer{never}; .onnx files run on the CPU"
+    return Check("Jetson", False, found, "flash JetPack 6.1 or newer" if orin else None)
 
 
 def _memory(root: Path) -> Check:
@@ -124,10 +123,9 @@ def _building(board: Jetson, me: Interpreter) -> Check:
         other = bool(mine) and bool(own) and own[: len(mine)] != mine
         found = f"tensorrt {me.tensorrt}" + (f", not JetPack's {board.bindings}" if other else "")
         return Check(what, not _too_old(me.tensorrt), found)
-    if board.bindings is None:
-        return Check(
-            what, False, "without TensorRT's Python package", None if _old(board) else TENSORRT
-        )
+    if board.bindings is None:  # without the libraries too, their own check has the line
+        install = None if _old(board) or board.tensorrt is None else TENSORRT
+        return Check(what, False, "without TensorRT's Python package", install)
     found, install = f"JetPack's tensorrt {board.bindings}", ENVIRONMENT
     if board.bindings_python is not None and board.bindings_python != me.python:
         found += f" is for Python {board.bindings_python}, this is {me.python}"

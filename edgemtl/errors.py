@@ -71,6 +71,6 @@ class MissingExtraError(EdgeMTLError):
 
     def __init__(self, package: str, extra: str | None, purpose: str) -> None:
         hint = f"pip install {package}" if extra is None else f'pip install "edgemtl[{extra}]"'
-        if extra == "tensorrt" and is_jetson():  # pip's TensorRT does not fit there
+        if extra == "tensorrt" and is_jetson():  # pip's TensorRT is not JetPack's
             hint = "'edgemtl doctor' names the lines for this Jetson"
         super().__init__(f"{purpose} needs the package '{package}', which is not installed", hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,9 @@ from edgemtl.doctor_jetson import (
     board_checks,
     engine_checks,
 )
-from edgemtl.jetson import read_jetson
+from edgemtl.errors import SourceError
+from edgemtl.jetson import JETPACKS, read_jetson
+from edgemtl.runtime.source import open_source
 
 BARE = Interpreter("3.10", in_environment=True, tensorrt=None, pycuda=None)
 READY = Interpreter("3.10", in_environment=True, tensorrt="10.3.0", pycuda="2025.1")
@@ -57,8 +60,8 @@ def _checks(root: Path, files: Files, me: Interpreter = BARE) -> dict[str, Check
         (half_readable, True, "a board without a readable name, JetPack unknown", None),
         (
             xavier, False,
-            "Jetson-AGX, JetPack 5.1.2 (L4T 35.4.1); engines need JetPack 6.1 or newer, .onnx "
-            "files run on the CPU, which Xavier boards do not get",
+            "Jetson-AGX, JetPack 5.1.2 (L4T 35.4.1); engines need JetPack 6.1 or newer, which "
+            "Xavier boards do not get; .onnx files run on the CPU",
             None,
         ),
     ],
@@ -170,6 +173,7 @@ def test_building_without_the_python_package(tmp_path: Path) -> None:
     del files[BINDINGS.format("3.10")]
     check = _checks(tmp_path, files)["building engines"]
     assert (check.found, check.install) == ("without TensorRT's Python package", TENSORRT)
+    assert _checks(tmp_path / "bare", orin_nano_4gb())["building engines"].install is None
 
 
 @pytest.mark.parametrize(
@@ -212,6 +216,28 @@ def test_other_machines_hear_nothing_of_it(tmp_path: Path, files: Callable[[], F
     text = json.dumps([check.to_dict() for check in examine(write_board(tmp_path, files()))])
     for word in ("Jetson", "JetPack", "nvpmodel"):
         assert word not in text
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "jetson.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("line", [TENSORRT, PYCUDA, CUDA, ENVIRONMENT.split(" && ")[0]])
+def test_the_page_has_the_doctors_lines(line: str) -> None:
+    assert line in PAGE
+
+
+@pytest.mark.parametrize("l4t", JETPACKS)
+def test_the_page_has_a_row_for_every_release(l4t: str) -> None:
+    rows = [line.split(" | ") for line in PAGE.splitlines() if re.match(r"\| \d", line)]
+    of_release = [
+        row[0] for row in rows if re.search(rf"\b{l4t.split('.')[0]}\b|\b{l4t[:4]}\b", row[1])
+    ]
+    assert any(JETPACKS[l4t][0] in heading for heading in of_release)
+
+
+def test_gstreamer_strings_are_refused_as_the_page_says() -> None:
+    with pytest.raises(SourceError, match="does not exist"):
+        open_source("nvarguscamerasrc ! nvvidconv ! video/x-raw,format=NV12 ! appsink")
 
 
 def test_the_running_interpreter() -> None:
