@@ -2,51 +2,45 @@
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import importlib
-import importlib.util
 import os
 import platform
-from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
+from edgemtl.doctor_check import Check, present, version
+from edgemtl.doctor_jetson import Interpreter, board_checks, engine_checks
+from edgemtl.engine.gpu import find_gpu
+from edgemtl.jetson import read_jetson
 from edgemtl.models import shipped_models
+from edgemtl.system_files import ROOT, read_text
 
 _INT8_FLAGS = {"avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "asimddp": "NEON dot product"}
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One ability: what it is for, whether it is there, what was found, how to get it."""
+def examine(root: Path = ROOT) -> list[Check]:
+    """All checks, base abilities first. Raises nothing: what fails is a check that says so.
 
-    what: str
-    ok: bool
-    found: str
-    install: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def examine() -> list[Check]:
-    """All checks, base abilities first. Raises nothing: what fails is a check that says so."""
+    ``root``: of the file system that is asked; the packages are always this interpreter's.
+    """
+    board = read_jetson(root)
     return [
         _system(),
-        _int8(),
-        _module("pre- and post-processing (C)", "edgemtl._native", None, "pip install ."),
-        _module("ONNX Runtime", "onnxruntime", "onnxruntime", "pip install onnxruntime"),
-        _module("model files", "onnx", "onnx", "pip install onnx"),
-        _module("images and video", "cv2", "opencv-python", "pip install opencv-python"),
+        *(board_checks(board, root) if board else []),
+        _int8(root),
+        _module("pre- and post-processing (C)", "edgemtl._native", "pip install ."),
+        _module("ONNX Runtime", "onnxruntime", "pip install onnxruntime"),
+        _module("model files", "onnx", "pip install onnx"),
+        _module("images and video", "cv2", "pip install opencv-python"),
         _models(),
         _installed("training and export", ("torch", "torchvision", "safetensors"), "train"),
         _installed("OpenVINO", ("openvino",), "openvino"),
         _gpu(),
-        _builder(),
-        _installed("running engines", ("tensorrt", "pycuda"), "tensorrt"),
-        _cameras(),
+        *(
+            engine_checks(board, Interpreter.running(), root)
+            if board
+            else [_builder(), _installed("running engines", ("tensorrt", "pycuda"), "tensorrt")]
+        ),
+        _cameras(root),
     ]
 
 
@@ -56,50 +50,40 @@ def _system() -> Check:
     return Check("machine", True, found + f"{cores} cores")
 
 
-def _int8() -> Check:
+def _int8(root: Path) -> Check:
     """INT8 pays off where the CPU multiplies bytes; the flags are Linux's own names."""
-    try:
-        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
+    text = read_text(root / "proc/cpuinfo")
+    if text is None:
         return Check("fast INT8 on the CPU", False, "unknown (no /proc/cpuinfo); measure it: bench")
+    words = set(text.split())
     names = [name for flag, name in _INT8_FLAGS.items() if flag in words]
     found = ", ".join(names) or "no dot-product instructions; measure before you deploy INT8: bench"
     return Check("fast INT8 on the CPU", bool(names), found)
 
 
-def _module(what: str, module: str, distribution: str | None, install: str) -> Check:
+def _module(what: str, module: str, install: str) -> Check:
     """A package that must import, not only be there."""
     try:
         importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # a package may be broken in any way
         return Check(what, False, " ".join(str(error).split())[:200], install)
-    version = f"{distribution} {metadata.version(distribution)}" if distribution else "built"
-    return Check(what, True, version)
+    return Check(what, True, "built" if module == "edgemtl._native" else _named(module))
 
 
 def _installed(what: str, packages: tuple[str, ...], extra: str) -> Check:
     """Packages of an extra, looked for without importing them: some take seconds to load."""
-    missing = [name for name in packages if not _present(name)]
+    missing = [name for name in packages if not present(name)]
     if missing:
         return Check(what, False, f"without {', '.join(missing)}", _install_line(extra))
-    return Check(what, True, ", ".join(f"{name} {_version(name)}" for name in packages))
+    return Check(what, True, ", ".join(map(_named, packages)))
 
 
-def _present(package: str) -> bool:
-    """Whether ``package`` has code: type stubs alone leave a folder without a loader."""
-    spec = importlib.util.find_spec(package)
-    return spec is not None and spec.loader is not None
+def _named(package: str) -> str:
+    return f"{package} {version(package)}"
 
 
 def _install_line(extra: str) -> str:
     return f'pip install "edgemtl[{extra}]"'
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "(version unknown)"
 
 
 def _models() -> Check:
@@ -108,28 +92,18 @@ def _models() -> Check:
 
 
 def _gpu() -> Check:
-    """NVIDIA's driver library, asked through its C interface: it needs no toolkit."""
-    library = ctypes.util.find_library("cuda")
-    if library is None:
-        return Check("NVIDIA GPU", False, "no driver (libcuda)")
-    cuda = ctypes.CDLL(library)
-    count = ctypes.c_int(0)
-    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0 or not count.value:
-        return Check("NVIDIA GPU", False, "a driver, but no device")
-    name = ctypes.create_string_buffer(128)
-    cuda.cuDeviceGetName(name, len(name), 0)
-    return Check("NVIDIA GPU", True, f"{count.value} x {name.value.decode(errors='replace')}")
+    gpu = find_gpu()
+    return Check("NVIDIA GPU", gpu is not None, str(gpu or "none, or no driver (libcuda)"))
 
 
 def _builder() -> Check:
-    found = [name for name in ("tensorrt", "tensorrt_rtx") if _present(name)]
+    found = [name for name in ("tensorrt", "tensorrt_rtx") if present(name)]
     if found:
-        names = ", ".join(f"{name} {_version(name.replace('_', '-'))}" for name in found)
-        return Check("building engines", True, names)
+        return Check("building engines", True, ", ".join(map(_named, found)))
     line = f"{_install_line('tensorrt')}, or without a GPU: {_install_line('rtx')}"
     return Check("building engines", False, "without tensorrt and tensorrt_rtx", line)
 
 
-def _cameras() -> Check:
-    devices = sorted(str(path) for path in Path("/dev").glob("video*"))
+def _cameras(root: Path) -> Check:
+    devices = sorted(f"/dev/{path.name}" for path in (root / "dev").glob("video*"))
     return Check("cameras", bool(devices), ", ".join(devices) or "none under /dev/video*")

@@ -17,6 +17,8 @@ Wrong arguments from Python code raise the built-in ``TypeError`` and ``ValueErr
 
 from __future__ import annotations
 
+from edgemtl.jetson import is_jetson
+
 
 class EdgeMTLError(Exception):
     """A failure that the user can act on.
@@ -73,7 +75,7 @@ class MissingExtraError(EdgeMTLError):
     """
 
     def __init__(self, package: str, extra: str | None, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs the package '{package}', which is not installed",
-            f"pip install {package}" if extra is None else f'pip install "edgemtl[{extra}]"',
-        )
+        hint = f"pip install {package}" if extra is None else f'pip install "edgemtl[{extra}]"'
+        if extra == "tensorrt" and is_jetson():  # pip's TensorRT is not JetPack's
+            hint = "'edgemtl doctor' names the lines for this Jetson"
+        super().__init__(f"{purpose} needs the package '{package}', which is not installed", hint)

@@ -4,105 +4,121 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from edgemtl.jetson import read_jetson
+from edgemtl.jetson_state import (
+    clocks_fixed,
+    gpu_clock_mhz,
+    gpu_load_percent,
+    power_mode,
+    total_power,
+)
+from edgemtl.system_files import ROOT, command, memory_gib, number, read_number, read_text
 
 _PACKAGES = ("edgemtl", "numpy", "opencv-python", "onnxruntime", "openvino", "tensorrt",
              "tensorrt-rtx")  # fmt: skip
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
-def host_facts() -> dict[str, Any]:
-    """Processor, memory, system, packages and accelerators; JSON's own types only."""
+def host_facts(root: Path = ROOT) -> dict[str, Any]:
+    """Processor, memory, system, packages and accelerators; JSON's own types only.
+
+    ``root``: of the file system that is asked; the interpreter is always this one.
+    """
     facts: dict[str, Any] = {
-        "cpu": _cpu_name(),
+        "cpu": _cpu_name(root),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
-        "instructions": _instructions(),
+        "instructions": _instructions(root),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": _versions(),
     }
     optional = {
-        "memory_gib": _memory_gib(),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "jetson": _read("/etc/nv_tegra_release") or _read("/proc/device-tree/model"),
-        "power_mode": _command("nvpmodel", "-q"),
-        "gpu": _command("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
+        "memory_gib": memory_gib("MemTotal", root),
+        "governor": read_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "jetson": _jetson(root),
+        "gpu": command("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
     }
-    return {**facts, **{key: value for key, value in optional.items() if value is not None}}
+    return {**facts, **_known(optional)}
 
 
-def conditions() -> dict[str, float]:
-    """What changes while one measures: clock (MHz), temperature (C), power (W), load."""
+def conditions(root: Path = ROOT) -> dict[str, float]:
+    """What changes while one measures: clocks (MHz), temperatures (C), power (W), loads."""
+    power = total_power(root)
     found = {
-        "clock_mhz": _clock_mhz(),
-        "temperature_c": _hottest(),
-        "power_w": _power_w(),
+        # first: an idle GPU soon lowers its clock
+        "gpu_clock_mhz": gpu_clock_mhz(root),
+        "gpu_load_percent": gpu_load_percent(root),
+        "clock_mhz": _clock_mhz(root),
+        "power_w": power.watts if power else None,
+        "temperature_c": _hottest(root),
         "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
-    gpu = _command(
+    gpu = command(
         "nvidia-smi",
         "--query-gpu=clocks.sm,temperature.gpu,power.draw",
         "--format=csv,noheader,nounits",
     )
     if gpu:
         names = ("gpu_clock_mhz", "gpu_temperature_c", "gpu_power_w")
-        for name, text in zip(names, gpu.splitlines()[0].split(","), strict=False):
-            found[name] = _number(text)
-    return {key: round(value, 2) for key, value in found.items() if value is not None}
+        said = zip(names, map(number, gpu.splitlines()[0].split(",")), strict=False)
+        found.update(_known(dict(said)))  # on a Jetson it says [N/A]
+    return {key: round(value, 2) for key, value in _known(found).items()}
 
 
-def _read(path: str | Path) -> str | None:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip("\0 \n") or None
-    except OSError:
+def board_line(facts: dict[str, Any]) -> str | None:
+    """What a reader of a Jetson's latency must know, in one line; None on other machines."""
+    jetson = facts.get("jetson")
+    if jetson is None:
         return None
+    fixed = {True: "clocks fixed", False: "clocks vary"}.get(jetson.get("clocks_fixed"))
+    known = (jetson.get("model", "Jetson"), jetson["release"], jetson.get("power_mode"), fixed)
+    return ", ".join(part for part in known if part is not None)
 
 
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
+def _jetson(root: Path) -> dict[str, Any] | None:
+    board = read_jetson(root)
+    if board is None:
         return None
+    power = total_power(root)
+    return _known(
+        {
+            "model": board.model,
+            "soc": board.soc,
+            "release": board.release,
+            "tensorrt": board.tensorrt,
+            "power_mode": power_mode(root),
+            "clocks_fixed": clocks_fixed(root),
+            "power_counted": power.counted if power else None,
+        }
+    )
 
 
-def _command(*words: str) -> str | None:
-    if shutil.which(words[0]) is None:
-        return None
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
+def _known(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if value is not None}
 
 
-def _cpuinfo(key: str) -> str | None:
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
+def _cpuinfo(key: str, root: Path) -> str | None:
+    for line in (read_text(root / "proc/cpuinfo") or "").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == key:
             return value.strip()
     return None
 
 
-def _cpu_name() -> str:
-    return _cpuinfo("model name") or _cpuinfo("Model") or platform.processor() or "unknown"
+def _cpu_name(root: Path) -> str:
+    names = (_cpuinfo("model name", root), _cpuinfo("Model", root), platform.processor())
+    return next((name for name in names if name), "unknown")
 
 
-def _instructions() -> list[str]:
-    words = set((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
+def _instructions(root: Path) -> list[str]:
+    words = set((_cpuinfo("flags", root) or _cpuinfo("Features", root) or "").split())
     return [name for name in _INSTRUCTIONS if name in words]
-
-
-def _memory_gib() -> float | None:
-    for line in (_read("/proc/meminfo") or "").splitlines():
-        if line.startswith("MemTotal:"):
-            return round(int(line.split()[1]) / 2**20, 1)
-    return None
 
 
 def _versions() -> dict[str, str]:
@@ -115,25 +131,13 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _clock_mhz() -> float | None:
-    khz = _number(_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"))
-    return khz / 1000 if khz is not None else _number(_cpuinfo("cpu MHz"))
+def _clock_mhz(root: Path) -> float | None:
+    khz = read_number(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    return khz / 1000 if khz is not None else number(_cpuinfo("cpu MHz", root))
 
 
-def _hottest() -> float | None:
-    zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
-    readings = [_number(_read(zone)) for zone in zones]
+def _hottest(root: Path) -> float | None:
+    zones = (root / "sys/class/thermal").glob("thermal_zone*/temp")
+    readings = [read_number(zone) for zone in zones]
     known = [value / 1000 for value in readings if value is not None and value > 0]
     return max(known, default=None)
-
-
-def _power_w() -> float | None:
-    """The board's input rail, where a Jetson's INA monitor shows it (mV and mA)."""
-    for label in Path("/sys/class/hwmon").glob("hwmon*/in*_label"):
-        if _read(label) in ("VDD_IN", "VIN_SYS_5V0", "VDD_GPU_SOC"):
-            number = label.name[2:].split("_")[0]
-            volts = _number(_read(label.with_name(f"in{number}_input")))
-            amps = _number(_read(label.with_name(f"curr{number}_input")))
-            if volts is not None and amps is not None:
-                return volts * amps / 1e6
-    return None

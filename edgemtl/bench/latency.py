@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgemtl import ops
-from edgemtl.bench.host import conditions, host_facts
+from edgemtl.bench.host import board_line, conditions, host_facts
 from edgemtl.bench.plot import latency_svg
 from edgemtl.engine.session import Session
 from edgemtl.errors import SourceError
@@ -120,6 +120,8 @@ class BenchReport:
         rows.append(["frames per second", f"{self.fps:.1f}"])
         rows.append([f"{self.model} ({self.precision}) on {self.backend}"])
         rows.append([f"{self.host['cpu']}, {self.host['cores']} cores"])
+        board = board_line(self.host)
+        rows += [[board]] if board else []
         rows.append([f"verdict: {self.verdict}" + "".join(f"; {d}" for d in self.doubts)])
         return rows
 

@@ -186,6 +186,13 @@ def test_the_report_as_rows(report: BenchReport) -> None:
         assert word in text
 
 
+def test_a_jetsons_report_names_mode_and_clocks(report: BenchReport) -> None:
+    jetson = {"model": "Orin", "release": "JetPack 6.2", "power_mode": "15W", "clocks_fixed": True}
+    rows = replace(report, host={**report.host, "jetson": jetson}).rows()
+    assert ["Orin, JetPack 6.2, 15W, clocks fixed"] in rows
+    assert len(rows) == len(replace(report, host={**report.host, "jetson": None}).rows()) + 1
+
+
 def test_the_verdict_follows_the_doubts(report: BenchReport) -> None:
     assert replace(report, doubts=()).verdict == "stable"
     doubted = replace(report, doubts=("the clock fell",))

@@ -98,7 +98,7 @@ def test_doctor_reports_the_base_install_as_able(cli: Cli) -> None:
 def test_doctor_names_the_line_that_installs_what_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("edgemtl.doctor._present", lambda package: False)
+    monkeypatch.setattr("edgemtl.doctor.present", lambda package: False)
     checks = {check.what: check for check in examine()}
     assert checks["training and export"].install == 'pip install "edgemtl[train]"'
     assert not checks["building engines"].ok

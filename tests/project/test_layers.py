@@ -10,7 +10,7 @@ import edgemtl
 
 PACKAGE = Path(edgemtl.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "manifest", "files", "progress", "models"),
+    ("errors", "manifest", "files", "progress", "models", "system_files", "jetson"),
     ("_native", "records"),
     ("ops", "metrics", "engine.session", "track_file", "drawing", "svg"),
     ("nn", "data", "track", "graph", "engine"),
