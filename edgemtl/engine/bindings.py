@@ -76,7 +76,8 @@ def _load(flavour: Flavour) -> Bindings | None:
 def make_logger(module: Any) -> Any:
     """A logger that prints nothing and keeps the errors in its list ``errors``.
 
-    TensorRT returns None where it fails; the reason goes to the logger alone.
+    TensorRT returns None where it fails; the reason goes to the logger alone. That CUDA does not
+    start is an error here, though TensorRT may call it a warning.
     """
 
     class ErrorLog(module.ILogger):  # type: ignore[misc]
@@ -86,7 +87,7 @@ def make_logger(module: Any) -> Any:
             self._serious = (module.ILogger.ERROR, module.ILogger.INTERNAL_ERROR)
 
         def log(self, severity: Any, message: str) -> None:
-            if severity in self._serious:
+            if severity in self._serious or message.startswith("CUDA initialization failure"):
                 self.errors.append(message)
 
     return ErrorLog()
