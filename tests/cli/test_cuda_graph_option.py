@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 from engine_files import tiny_engine
 from fake_gpu import install_gpu
 
-if TYPE_CHECKING:
-    from conftest import Cli
+Cli = Callable[..., Any]
 
 
 @pytest.mark.parametrize("given", [[], ["--cuda-graph"]])
