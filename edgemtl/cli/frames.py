@@ -13,6 +13,7 @@ import typer
 from edgemtl.cli.options import (
     AsJson,
     Backend,
+    CudaGraph,
     Model,
     Source,
     Threads,
@@ -20,7 +21,6 @@ from edgemtl.cli.options import (
     TrackerOption,
     parse_size,
 )
-from edgemtl.cli.sessions import open_model
 from edgemtl.console import InterruptedRunError, finish, say, table
 from edgemtl.errors import ConfigError
 
@@ -56,6 +56,7 @@ def run(
     tracker: TrackerOption = TrackerName.EDGEMTL,
     backend: Backend = "auto",
     threads: Threads = None,
+    cuda_graph: CudaGraph = False,
     as_json: AsJson = False,
 ) -> None:
     """Detect, classify and track in one pass. Over a video, a folder, a camera or a stream.
@@ -75,7 +76,8 @@ def run(
         tracker=preset(tracker.value),
     )
     outputs = Outputs(video=video, jsonl=jsonl, mot=mot, show=show)
-    summary = run_model(Network(model, backend, threads), source, outputs, config)
+    network = Network(model, backend, threads, cuda_graph)
+    summary = run_model(network, source, outputs, config)
     finish(summary.to_dict(), summary.text(), as_json)
     if summary.interrupted:
         raise InterruptedRunError
@@ -120,6 +122,7 @@ def bench(
     plot: Annotated[Path | None, typer.Option(metavar="out.svg", help="Latency plot.")] = None,
     backend: Backend = "auto",
     threads: Threads = None,
+    cuda_graph: CudaGraph = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure latency per stage and throughput. From frame to result, with facts of the host.
@@ -130,9 +133,10 @@ def bench(
     """
     from edgemtl.bench.latency import BenchConfig
     from edgemtl.bench.latency import bench as measure
+    from edgemtl.cli.running import Network
     from edgemtl.runtime.source import open_source
 
-    with closing(open_model(model, backend, threads)) as session:
+    with closing(Network(model, backend, threads, cuda_graph).open()) as session:
         report = measure(session, open_source(source), BenchConfig(frames=frames, warmup=warmup))
     if plot is not None:
         report.plot_svg(plot)

@@ -34,6 +34,9 @@ Backend = Annotated[
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the network on the CPU.")]
+CudaGraph = Annotated[
+    bool, typer.Option("--cuda-graph", help="TensorRT: launch a run as one CUDA graph.")
+]
 TrackerOption = Annotated[
     TrackerName, typer.Option("--tracker", help="Ours, in seconds, or ByteTrack, in frames.")
 ]

@@ -13,6 +13,7 @@ from edgemtl.errors import ConfigError
 from edgemtl.manifest import Manifest
 
 if TYPE_CHECKING:
+    from edgemtl.engine.session import Session
     from edgemtl.runtime.pipeline import PipelineConfig, RunSummary
 
 
@@ -38,6 +39,10 @@ class Network:
     model: str
     backend: str = "auto"
     threads: int | None = None
+    cuda_graph: bool = False
+
+    def open(self) -> Session:
+        return open_model(self.model, self.backend, self.threads, self.cuda_graph)
 
 
 def run_model(
@@ -49,9 +54,7 @@ def run_model(
 
     with ExitStack() as stack:
         frames = stack.enter_context(closing(open_source(source, policy=config.policy)))
-        session = stack.enter_context(
-            closing(open_model(network.model, network.backend, network.threads))
-        )
+        session = stack.enter_context(closing(network.open()))
         sinks = [
             stack.enter_context(closing(sink))
             for sink in _sinks(outputs, session.manifest, frames.fps)

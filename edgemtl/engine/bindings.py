@@ -79,7 +79,8 @@ def make_logger(module: Any) -> Any:
     """A logger that prints nothing: its list ``errors`` keeps the errors, ``lines`` all but what is
     for TensorRT's own developers.
 
-    TensorRT returns None where it fails; the reason goes to the logger alone.
+    TensorRT returns None where it fails; the reason goes to the logger alone. That CUDA does not
+    start is an error here, though TensorRT may call it a warning.
     """
     severities = module.ILogger
     words = {
@@ -97,7 +98,7 @@ def make_logger(module: Any) -> Any:
             if severity not in words:
                 return
             self.lines.append(f"{words[severity]}: {message.rstrip()}")
-            if "error" in words[severity]:
+            if "error" in words[severity] or message.startswith("CUDA initialization failure"):
                 self.errors.append(message)
 
     return KeepingLog()

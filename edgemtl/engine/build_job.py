@@ -20,11 +20,11 @@ from edgemtl.engine.build_layers import Layer, parsed_layers
 from edgemtl.engine.build_options import BuildOptions
 from edgemtl.engine.build_progress import make_monitor
 from edgemtl.engine.gpu import Gpu
+from edgemtl.engine.gpu_errors import memory_is_short
 from edgemtl.engine.manifest import DEFAULT_BATCH, Batch
 from edgemtl.errors import EngineError, OutputError
 from edgemtl.files import atomic_path
 
-_NO_MEMORY = ("out of memory", "outofmemory", "bad_alloc", "insufficient memory", "cudaerror 2")
 MEMORY_ADVICE = (
     "it is out of memory: --workspace-mb 256 --batch 1, and close what else is running; on a "
     "Jetson the desktop too (sudo systemctl isolate multi-user.target), and add swap"
@@ -69,8 +69,7 @@ class BuildJob:
 
     def _failed(self, logger: Any) -> EngineError:
         reason = first_error(logger, "no reason given")
-        said = " ".join(logger.errors).lower()
-        short = any(word in said for word in _NO_MEMORY)
+        short = memory_is_short(" ".join(logger.errors))
         hint = MEMORY_ADVICE if short else "if memory is short, choose another --workspace-mb"
         return EngineError(
             f"{self.bindings} cannot build '{self.chosen.file.name}': {reason}", hint

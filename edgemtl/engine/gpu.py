@@ -13,6 +13,11 @@ from edgemtl.errors import EngineError
 
 # enumerators of CUdevice_attribute (cuda.h)
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+# of CUresult: no device is no fault of the driver
+_NO_DEVICE = 100
+# insufficient driver, needs a newer one, two halves that do not fit, no compatibility here
+_TOO_OLD = (35, 36, 803, 804)
+UPDATE_DRIVER = "update the NVIDIA driver (on a Jetson: JetPack), or install what fits its CUDA"
 
 
 class Gpu(BaseModel):
@@ -44,11 +49,41 @@ def find_gpu() -> Gpu | None:
 
 
 def require_gpu(purpose: str, hint: str) -> Gpu:
-    """As :func:`find_gpu`; raises EngineError, naming ``purpose``, where there is none."""
+    """As :func:`find_gpu`; raises EngineError, naming ``purpose``, where there is none, or where
+    the driver does not start."""
     gpu = find_gpu()
-    if gpu is None:
-        raise EngineError(f"{purpose} needs an NVIDIA GPU and its driver; none was found", hint)
-    return gpu
+    if gpu is not None:
+        return gpu
+    cuda = _driver()
+    code = _NO_DEVICE if cuda is None else cuda.cuInit(0)
+    if code in _TOO_OLD:
+        raise EngineError(
+            f"{purpose}: the NVIDIA driver is too old (cuInit: error {code}); it supports "
+            f"CUDA {driver_cuda()}",
+            f"{UPDATE_DRIVER}; after an update, start the machine again",
+        )
+    if code not in (0, _NO_DEVICE):
+        raise EngineError(
+            f"{purpose}: the NVIDIA driver does not start (cuInit: error {code})",
+            "start the machine again; what does 'nvidia-smi' say?",
+        )
+    raise EngineError(f"{purpose} needs an NVIDIA GPU and its driver; none was found", hint)
+
+
+def driver_cuda() -> str:
+    """The newest CUDA that the driver supports, such as ``12.6``; ``unknown`` without a driver."""
+    cuda, version = _driver(), ctypes.c_int(0)
+    if cuda is None or cuda.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return "unknown"
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+def require_driver() -> Any:
+    """The driver's C interface, for calls that pycuda lacks. Raises EngineError without one."""
+    cuda = _driver()
+    if cuda is None:
+        raise EngineError("libcuda, the NVIDIA driver's library, is gone", "edgemtl doctor")
+    return cuda
 
 
 def _attribute(cuda: Any, device: ctypes.c_int, which: int) -> int:

@@ -41,8 +41,8 @@ class HostSession(ABC):
 
     def __init__(self, manifest: Manifest, batch: int, slots: int = SLOTS) -> None:
         self._manifest = manifest
-        shape = (batch, 3, *manifest.input.size_hw)
-        self._inputs = [np.zeros(shape, manifest.input.dtype) for _ in range(slots)]
+        self._shape = (batch, 3, *manifest.input.size_hw)
+        self._inputs = [np.zeros(self._shape, manifest.input.dtype) for _ in range(slots)]
         expected = manifest.expected_outputs()
         self._outputs = [
             {name: np.zeros((batch, *shape), dtype) for name, (dtype, shape) in expected.items()}
@@ -52,10 +52,13 @@ class HostSession(ABC):
         self._running: dict[int, int] = {}
         self._closed = False
         self._lock = threading.Lock()
+        self._collecting: set[int] = set()
+        self._collected = threading.Condition(self._lock)
 
     @abstractmethod
     def _start(self, slot: int, n_valid: int) -> None:
-        """Start the network on the first rows of a slot, and return at once."""
+        """Start the network on the first rows of a slot, and return at once. If it raises, the
+        slot can be started again."""
 
     @abstractmethod
     def _wait(self, slot: int) -> None:
@@ -71,12 +74,14 @@ class HostSession(ABC):
 
     @property
     def batch(self) -> int:
-        return int(self._inputs[0].shape[0])
+        return self._shape[0]
 
     def acquire(self) -> Slot:
         return self._ring.acquire()
 
     def input(self, slot: Slot) -> NDArray[Any]:
+        if self._closed:
+            raise ValueError("the session is closed")
         return self._inputs[slot]
 
     def submit(self, slot: Slot, n_valid: int) -> Ticket:
@@ -92,42 +97,53 @@ class HostSession(ABC):
         return Ticket(int(slot))
 
     def collect(self, ticket: Ticket) -> NetOutputs:
+        return self._collect(ticket, copy=False)
+
+    def infer(self, images: NDArray[Any]) -> NetOutputs:
+        batch, *size = self._shape
+        if not 1 <= len(images) <= batch or list(images.shape[1:]) != size:
+            raise ValueError(
+                f"images: expected [1 to {batch}, {', '.join(map(str, size))}], "
+                f"got {list(images.shape)}"
+            )
+        if images.dtype != self._manifest.input.dtype:
+            raise ValueError(
+                f"images: expected {self._manifest.input.dtype}, got {images.dtype.name}"
+            )
+        slot = self.acquire()
+        try:
+            self.input(slot)[: len(images)] = images
+            ticket = self.submit(slot, len(images))
+        except BaseException:
+            self._ring.release(slot)
+            raise
+        return self._collect(ticket, copy=True)
+
+    def _collect(self, ticket: Ticket, copy: bool) -> NetOutputs:
         with self._lock:
-            n_valid = None if self._closed else self._running.get(ticket)
-        if n_valid is None:
-            raise ValueError(f"ticket {ticket} does not run: collected already, or closed")
+            n_valid = self._running.get(ticket)
+            if n_valid is None or ticket in self._collecting or self._closed:
+                raise ValueError(f"ticket {ticket} does not run: collected already, or closed")
+            self._collecting.add(ticket)
         try:
             self._wait(ticket)
+            tensors = {name: array[:n_valid] for name, array in self._outputs[ticket].items()}
+            if copy:
+                tensors = {name: array.copy() for name, array in tensors.items()}
+            return named_outputs(tensors, self._manifest)
         finally:
             with self._lock:
                 del self._running[ticket]
+                self._collecting.remove(ticket)
+                self._collected.notify_all()
             self._ring.release(Slot(int(ticket)))
-        return self._named(ticket, n_valid)
-
-    def infer(self, images: NDArray[Any]) -> NetOutputs:
-        like = self._inputs[0]
-        if not 1 <= len(images) <= len(like) or images.shape[1:] != like.shape[1:]:
-            raise ValueError(
-                f"images: expected [1 to {len(like)}, {', '.join(map(str, like.shape[1:]))}], "
-                f"got {list(images.shape)}"
-            )
-        if images.dtype != like.dtype:
-            raise ValueError(f"images: expected {like.dtype.name}, got {images.dtype.name}")
-        slot = self.acquire()
-        self._inputs[slot][: len(images)] = images
-        self.collect(self.submit(slot, len(images)))
-        return self._named(slot, len(images), copy=True)
-
-    def _named(self, slot: int, rows: int, copy: bool = False) -> NetOutputs:
-        tensors = {name: array[:rows] for name, array in self._outputs[slot].items()}
-        if copy:
-            tensors = {name: array.copy() for name, array in tensors.items()}
-        return named_outputs(tensors, self._manifest)
 
     def close(self) -> None:
+        """Threads that collect meanwhile get their outputs first."""
         with self._lock:
             if not self._closed:
                 self._closed = True
+                self._collected.wait_for(lambda: not self._collecting)
                 self._free()
 
 

@@ -48,7 +48,10 @@ class Session(Protocol):
         ...
 
     def submit(self, slot: Slot, n_valid: int) -> Ticket:
-        """Start the network on the first ``n_valid`` frames of the slot."""
+        """Start the network on the first ``n_valid`` frames of the slot, of one stream or several.
+
+        If it raises, the slot stays the caller's, who may submit it again.
+        """
         ...
 
     def collect(self, ticket: Ticket) -> NetOutputs:

@@ -1,54 +1,57 @@
-"""TensorRT and TensorRT-RTX: engines on an NVIDIA GPU. Buffers, stream and events are made once."""
+"""TensorRT and TensorRT-RTX: engines on an NVIDIA GPU. Whatever a run needs is made once."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgemtl.engine.bindings import first_error, load_bindings, make_logger, one_line
+from edgemtl.engine.cuda import Buffer, Cuda, GpuEvent, GpuStream, Graph
 from edgemtl.engine.gpu import require_gpu
 from edgemtl.engine.host import HostSession, check_runnable
 from edgemtl.engine.inspect import inspect_engine
 from edgemtl.engine.manifest import EngineManifest, read_engine, require_same_place
 from edgemtl.engine.slots import SLOTS
-from edgemtl.errors import ConfigError, EngineError, MissingExtraError
+from edgemtl.errors import ConfigError, EngineError
 from edgemtl.manifest import TensorInfo, check_against_graph
 
 
 @dataclass(frozen=True, slots=True)
-class _Buffer:
-    """One input or output of one slot: pinned ``host`` memory and its twin on the GPU.
+class _Streams:
+    """One for each thing that a GPU does at a time; all the same where nothing is copied."""
 
-    ``device`` is None where the GPU works on the host's memory itself. ``rows[n]`` is the part of
-    ``host`` that holds n pictures, cut in advance.
-    """
-
-    host: NDArray[Any]
-    device: Any | None
-    address: int
-    rows: tuple[NDArray[Any], ...]
+    upload: GpuStream
+    compute: GpuStream
+    download: GpuStream
 
 
 @dataclass(frozen=True, slots=True)
-class _SlotBuffers:
-    image: _Buffer
-    outputs: dict[str, _Buffer]
-    done: Any
+class _Slot:
+    """Its memory, the streams of all slots, and the ends of its upload, its run, all of it."""
+
+    image: Buffer
+    outputs: dict[str, Buffer]
+    streams: _Streams
+    uploaded: GpuEvent
+    computed: GpuEvent
+    done: GpuEvent
 
 
 class TensorRTSession(HostSession):
     """An engine on a GPU; see ``engine.session.Session``.
 
-    One stream carries, for each ticket: upload, network, download, event. ``collect`` waits for
-    the event of its own ticket, so one slot is filled while the other runs. GPUs that share the
-    host's memory (Jetson) work on it directly, without copies. ``submit`` allocates nothing.
+    Three streams, shared by the slots, carry uploads, runs and downloads; events make each wait for
+    the one before it, so that neighbouring frames overlap. GPUs that share the host's memory
+    (Jetson) work on it directly, without copies. ``submit`` allocates nothing and does not wait.
+
+    ``cuda_graph``: full batches are launched as a CUDA graph, captured when the session is made;
+    other batches run without. Each slot's graph has an execution context of its own, so this takes
+    as much memory again for each slot. Engines that cannot be captured run without one, and
+    ``backend`` tells why.
     """
 
     def __init__(
@@ -57,13 +60,15 @@ class TensorRTSession(HostSession):
         *,
         batch: int = 1,
         slots: int = SLOTS,
+        cuda_graph: bool = False,
         unwritten: tuple[bytes, EngineManifest] | None = None,
     ) -> None:
         """``unwritten``: bytes and manifest of an engine that is not yet a file, named ``path``.
 
-        Raises EngineError for an engine that is stale, foreign or damaged and for a missing GPU,
-        ModelError for a malformed manifest, ConfigError for a batch that the engine lacks,
-        MissingExtraError if TensorRT or pycuda is absent.
+        Raises EngineError for an engine that is stale, foreign or damaged, for a missing GPU, a
+        driver that is too old and too little memory, ModelError for a malformed manifest,
+        ConfigError for a batch that the engine lacks, MissingExtraError if TensorRT or pycuda is
+        absent. Then nothing is left on the GPU.
         """
         if batch < 1:
             raise ValueError(f"batch: expected at least 1, got {batch}")
@@ -78,22 +83,30 @@ class TensorRTSession(HostSession):
         gpu = require_gpu(purpose, "on a CPU, run the .onnx file that it was built from")
         self._bindings = load_bindings(self._engine.flavour, purpose)
         require_same_place(self._engine, path, self._bindings, gpu)
-        self._gpu_name = gpu.name
-        self._cuda = _load_pycuda(purpose)
-        self._primary = _primary_context(self._cuda)
-        with self._on_gpu():
-            image = self._open(plan, path)
-            check_runnable(self._engine.model, image, batch, str(path))
-            super().__init__(self._engine.model, max(batch, self._fewest), slots)
-            self._make_buffers(slots)
+        self._kind = f"{gpu.name}, {self._engine.precision}"
+        self._graphs: list[Graph] = []
+        self._graph_contexts: list[Any] = []
+        self._slots: list[_Slot] = []
+        self._gpu = Cuda(purpose)
+        with self._gpu.active():
+            try:
+                image = self._open(plan, path)
+                check_runnable(self._engine.model, image, batch, str(path))
+                super().__init__(self._engine.model, max(batch, self._fewest), slots)
+                self._make_buffers()
+                if cuda_graph:
+                    self._kind += self._make_graphs()
+            except BaseException:
+                self._let_go()
+                raise
 
     @property
     def backend(self) -> str:
-        return f"{self._bindings} ({self._gpu_name}, {self._engine.precision})"
+        return f"{self._bindings} ({self._kind})"
 
     def inspect(self, rounds: int = 20) -> tuple[str, dict[str, float]]:
         """See :func:`edgemtl.engine.inspect.inspect_engine`; blank pictures are run."""
-        blank = np.zeros_like(self._inputs[0])
+        blank = np.zeros(self._shape, self._manifest.input.dtype)
         return inspect_engine(
             self._bindings.module, self._cuda_engine, self._context,
             lambda: self.infer(blank), rounds,
@@ -101,111 +114,147 @@ class TensorRTSession(HostSession):
 
     def _open(self, plan: bytes, path: Path) -> TensorInfo:
         """Load the engine; what it says of its input."""
-        trt = self._bindings.module
+        trt, again = self._bindings.module, self._engine.rebuild(path)
         self._logger = make_logger(trt)  # TensorRT keeps no reference of its own
-        self._runtime = trt.Runtime(self._logger)
-        engine = self._runtime.deserialize_cuda_engine(plan)
-        context = None if engine is None else engine.create_execution_context()
-        if context is None:
-            raise EngineError(
-                f"{path}: {self._bindings} cannot load it: "
-                f"{first_error(self._logger, 'no reason given')}",
-                self._engine.rebuild(path),
-            )
-        inputs, outputs = _infos(trt, engine)
+        try:
+            self._runtime = trt.Runtime(self._logger)
+        except (TypeError, RuntimeError) as error:  # how the bindings tell a failed constructor
+            reason = first_error(self._logger, one_line(error))
+            raise self._gpu.failure(
+                f"{self._bindings} does not start", reason, "edgemtl doctor"
+            ) from error
+        self._cuda_engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._cuda_engine is None:
+            raise self._gpu.failure(f"{path}: {self._bindings} cannot load it", self._said(), again)
+        self._context = self._new_context(f"{path}: {self._bindings} cannot load it", again)
+        inputs, outputs = _infos(trt, self._cuda_engine)
         check_against_graph(self._engine.model, inputs, outputs, str(path))
-        self._cuda_engine, self._context, self._image = engine, context, inputs[0].name
+        self._image = inputs[0].name
         return inputs[0]
 
-    def _make_buffers(self, slots: int) -> None:
+    def _new_context(self, what: str, hint: str) -> Any:
+        context = self._cuda_engine.create_execution_context()
+        if context is None:
+            raise self._gpu.failure(what, self._said(), hint)
+        return context
+
+    def _said(self) -> str:
+        """Why TensorRT failed, forgotten once it is told."""
+        reason = first_error(self._logger, "no reason given")
+        self._logger.errors.clear()
+        return reason
+
+    def _make_buffers(self) -> None:
         """Pinned memory instead of the pageable arrays that every session starts with."""
-        cuda = self._cuda
-        self._stream = cuda.Stream()
-        device = self._primary.get_device()
-        mapped = bool(device.get_attribute(cuda.device_attribute.INTEGRATED))
-        flags = cuda.event_flags.DISABLE_TIMING | cuda.event_flags.BLOCKING_SYNC
-        self._buffers = [
-            _SlotBuffers(
-                _buffer(cuda, self._inputs[slot], mapped),
-                {name: _buffer(cuda, a, mapped) for name, a in self._outputs[slot].items()},
-                cuda.Event(flags),
-            )
-            for slot in range(slots)
-        ]
-        self._inputs = [b.image.host for b in self._buffers]
-        self._outputs = [{name: o.host for name, o in b.outputs.items()} for b in self._buffers]
-        shape = self._inputs[0].shape
-        self._shapes = [(n, *shape[1:]) for n in range(shape[0] + 1)]
+        gpu = self._gpu
+        compute = gpu.stream()
+        streams = (
+            _Streams(compute, compute, compute)
+            if gpu.mapped
+            else _Streams(gpu.stream(), compute, gpu.stream())
+        )
+        # no comprehension: before Python 3.12 its frame keeps the streams, cleared or not
+        for image, outputs in zip(self._inputs, self._outputs, strict=True):
+            twins = {name: gpu.buffer(array) for name, array in outputs.items()}
+            events = gpu.event(), gpu.event(), gpu.event()
+            self._slots.append(_Slot(gpu.buffer(image), twins, streams, *events))
+        self._inputs = [s.image.host for s in self._slots]
+        self._outputs = [{name: o.host for name, o in s.outputs.items()} for s in self._slots]
+        self._shapes = [(n, *self._shape[1:]) for n in range(self.batch + 1)]
         self._rows = 0
 
+    def _make_graphs(self) -> str:
+        """A graph of a full batch for each slot. What ``backend`` says of it."""
+        try:
+            for slot in self._slots:
+                self._graphs.append(self._capture(slot))
+        except EngineError as error:
+            self._gpu.drop_graphs()
+            self._graphs, self._graph_contexts = [], []
+            return f", no CUDA graph: {error.message}"
+        return ", CUDA graph"
+
+    def _capture(self, slot: _Slot) -> Graph:
+        """A context that is changed after its graph was captured makes the graph undefined, says
+        TensorRT: so this one is the graph's alone, and shape and addresses are set for good."""
+        stream = slot.streams.compute
+        context = self._new_context("no execution context for it", "edgemtl doctor")
+        self._graph_contexts.append(context)
+        self._set_shape(context, self.batch)
+        _set_addresses(context, self._image, slot)
+        # what a new shape changes is done in the next run, and must not be captured
+        self._enqueue(context, stream)
+        stream.synchronize()
+        graph = self._gpu.capture(stream, lambda: self._enqueue(context, stream))
+        graph.launch(stream)  # the first launch also brings it to the GPU
+        stream.synchronize()
+        return graph
+
     def _start(self, slot: int, n_valid: int) -> None:
-        """Upload, network, download and event, in the stream's order."""
-        buffers, context, stream = self._buffers[slot], self._context, self._stream
-        n_valid = max(n_valid, self._fewest)  # what else lies in the slot is not looked at
-        with self._on_gpu():
-            if n_valid != self._rows:
-                context.set_input_shape(self._image, self._shapes[n_valid])
-                self._rows = n_valid
-            context.set_tensor_address(self._image, buffers.image.address)
-            for name, buffer in buffers.outputs.items():
-                context.set_tensor_address(name, buffer.address)
-            image = buffers.image
-            if image.device is not None:
-                self._cuda.memcpy_htod_async(image.device, image.rows[n_valid], stream)
-            if not context.execute_async_v3(stream.handle):
-                reason = first_error(self._logger, "no reason given")
-                raise EngineError(f"{self._bindings} cannot run the engine: {reason}")
-            for buffer in buffers.outputs.values():
-                if buffer.device is not None:
-                    self._cuda.memcpy_dtoh_async(buffer.rows[n_valid], buffer.device, stream)
-            buffers.done.record(stream)
+        with self._gpu.active():
+            # what else lies in the slot is not looked at
+            self._put(slot, max(n_valid, self._fewest))
+
+    def _put(self, slot: int, n_valid: int) -> None:
+        """Nothing here waits. A slot comes again only after its ticket was collected, that is after
+        its download: so an upload need not wait until the slot's last run has read its image."""
+        gpu, made = self._gpu, self._slots[slot]
+        streams = made.streams
+        if not gpu.mapped:
+            gpu.upload(made.image, n_valid, streams.upload)
+            made.uploaded.record(streams.upload)
+            streams.compute.wait_for_event(made.uploaded)
+        self._run(slot, n_valid)
+        if not gpu.mapped:
+            made.computed.record(streams.compute)
+            streams.download.wait_for_event(made.computed)
+            for buffer in made.outputs.values():
+                gpu.download(buffer, n_valid, streams.download)
+        made.done.record(streams.download)
+
+    def _run(self, slot: int, n_valid: int) -> None:
+        """One context serves all slots: its runs are in the order of one stream, and each takes
+        the addresses that are set when it is enqueued."""
+        made = self._slots[slot]
+        if self._graphs and n_valid == self.batch:
+            self._graphs[slot].launch(made.streams.compute)
+            return
+        if n_valid != self._rows:
+            self._rows = 0
+            self._set_shape(self._context, n_valid)
+            self._rows = n_valid
+        _set_addresses(self._context, self._image, made)
+        self._enqueue(self._context, made.streams.compute)
+
+    def _set_shape(self, context: Any, rows: int) -> None:
+        if not context.set_input_shape(self._image, self._shapes[rows]):
+            what = f"{self._bindings} does not take {rows} pictures at once"
+            raise self._gpu.failure(what, self._said(), "edgemtl doctor")
+
+    def _enqueue(self, context: Any, stream: GpuStream) -> None:
+        if not context.execute_async_v3(stream.handle):
+            what = f"{self._bindings} cannot run the engine"
+            raise self._gpu.failure(what, self._said(), "edgemtl doctor")
 
     def _wait(self, slot: int) -> None:
-        with self._on_gpu():
-            self._buffers[slot].done.synchronize()
+        with self._gpu.active():
+            self._slots[slot].done.synchronize()
 
     def _free(self) -> None:
-        """On the GPU's own context: what another thread than its maker frees, pycuda leaks."""
-        with suppress(EngineError), self._on_gpu():
-            self._stream.synchronize()
-            self._buffers.clear()
-            del self._context, self._cuda_engine, self._runtime, self._stream
+        with suppress(EngineError), self._gpu.active():
+            self._let_go()
 
-    @contextmanager
-    def _on_gpu(self) -> Iterator[None]:
-        """Make the GPU's context current in this thread; pycuda's errors become EngineError."""
-        self._primary.push()
-        try:
-            yield
-        except self._cuda.Error as error:
-            raise EngineError(f"the GPU failed: {one_line(error)}", "edgemtl doctor") from error
-        finally:
-            self._primary.pop()
+    def _let_go(self) -> None:
+        self._gpu.free()
+        self._graphs, self._graph_contexts = [], []
+        self._context = self._cuda_engine = self._runtime = None
+        self._slots, self._inputs, self._outputs = [], [], []
 
 
-def _load_pycuda(purpose: str) -> Any:
-    try:
-        import pycuda.driver as cuda
-    except (ImportError, OSError) as error:
-        raise MissingExtraError("pycuda", "tensorrt", purpose) from error
-    return cuda
-
-
-@functools.cache
-def _primary_context(cuda: Any) -> Any:
-    """The context that TensorRT's own runtime uses, of the first visible GPU, kept for good."""
-    cuda.init()
-    return cuda.Device(0).retain_primary_context()
-
-
-def _buffer(cuda: Any, like: NDArray[Any], mapped: bool) -> _Buffer:
-    """Pinned memory of the shape and dtype of ``like``, mapped into the GPU's space or with a twin
-    there."""
-    flags = cuda.host_alloc_flags.DEVICEMAP if mapped else 0
-    host = cuda.pagelocked_zeros(like.shape, like.dtype, mem_flags=flags)
-    device = None if mapped else cuda.mem_alloc(host.nbytes)
-    address = int(host.base.get_device_pointer()) if device is None else int(device)
-    return _Buffer(host, device, address, tuple(host[:n] for n in range(len(host) + 1)))
+def _set_addresses(context: Any, image: str, slot: _Slot) -> None:
+    context.set_tensor_address(image, slot.image.address)
+    for name, buffer in slot.outputs.items():
+        context.set_tensor_address(name, buffer.address)
 
 
 def _infos(trt: Any, engine: Any) -> tuple[list[TensorInfo], list[TensorInfo]]:

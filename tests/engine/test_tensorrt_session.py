@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from engine_files import open_onnx, tiny_engine, write_engine
 from fake_gpu import FakeGpu, install_gpu
 from graph_tools import manifest_of, measured, pictures, run
 from session_contract import SessionContract, close_to
@@ -20,52 +20,12 @@ from tiny_model import tiny_model, write_tiny
 from edgemtl.engine import gpu as gpu_module
 from edgemtl.engine import open_session
 from edgemtl.engine.gpu import Gpu, find_gpu
-from edgemtl.engine.manifest import EngineManifest, manifest_path, sha256_of
+from edgemtl.engine.manifest import manifest_path
 from edgemtl.engine.tensorrt import TensorRTSession
 from edgemtl.errors import ConfigError, EngineError, MissingExtraError, ModelError
-from edgemtl.files import write_text
 from edgemtl.graph.dialect import TRT
 from edgemtl.graph.file import save_model
 from edgemtl.graph.qdq import quantise_model
-
-ORIN = Gpu(name="Fake Orin", compute_capability="8.7")
-
-
-def write_engine(plan: bytes, model: onnx.ModelProto, path: Path, **changes: object) -> Path:
-    """An engine of the fake TensorRT with its manifest."""
-    fields = {
-        "model": manifest_of(model),
-        "source": "m.onnx",
-        "built_from": "gone.onnx",
-        "onnx_sha256": "0" * 64,
-        "engine_sha256": sha256_of(plan),
-        "flavour": "tensorrt",
-        "version": "10.3.0",
-        "gpu": ORIN,
-        "precision": "fp32",
-        "workspace_mb": 1024,
-        "batch": (1, 1, 4),
-        "build_seconds": 1.5,
-    }
-    path.write_bytes(plan)
-    manifest = EngineManifest(**{**fields, **changes})
-    write_text(manifest_path(path), manifest.to_json())
-    return path
-
-
-def tiny_engine(path: Path, **changes: object) -> Path:
-    model = tiny_model()
-    return write_engine(model.SerializeToString(), model, path, **changes)
-
-
-def open_onnx(path: Path, *, batch: int = 1, threads: int | None = None) -> TensorRTSession:
-    """A session on an engine whose plan is the ONNX file ``path``."""
-    plan = path.read_bytes()
-    engine = path.with_suffix(".engine")
-    model = onnx.ModelProto.FromString(plan)
-    fixed = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
-    write_engine(plan, model, engine, batch=(fixed, fixed, fixed) if fixed else (1, 1, 4))
-    return TensorRTSession(engine, batch=batch)
 
 
 class TestOnACard(SessionContract):
@@ -87,68 +47,6 @@ class TestOnACard(SessionContract):
             buffer = session.input(session.acquire())
             assert (buffer.shape, buffer.dtype) == ((3, 3, 32, 64), np.int8)
 
-    def test_the_stream_carries_upload_run_download_event(self, path: Path, gpu: FakeGpu) -> None:
-        with closing(self.open(path, batch=4)) as session:
-            slots = [session.acquire(), session.acquire()]
-            tickets = [session.submit(slot, n) for slot, n in zip(slots, (3, 1), strict=True)]
-            assert gpu.log == [], "submit must not wait"
-            session.collect(tickets[0])
-            picture, boxes = 3 * 32 * 64, 8 * 4 * 4
-            sizes = [boxes, 8 * 4, 8 * 4, 8 * 4 * 4, 2 * 4]
-            ran = [("run", 3), ("event",)]
-            if not self.integrated:
-                downs = [("dtoh", 3 * size) for size in sizes]
-                ran = [("htod", 3 * picture), ("run", 3), *downs, ("event",)]
-            assert gpu.log == ran, "the other slot's work is not waited for"
-            session.collect(tickets[1])
-            assert ("run", 1) in gpu.log
-
-    def test_submit_allocates_nothing(self, path: Path, images: np.ndarray, gpu: FakeGpu) -> None:
-        with closing(self.open(path, batch=2)) as session:
-            made = (len(gpu.memory), len(gpu.pinned), len(gpu.streams))
-            for n in (1, 2, 1, 2, 2):
-                session.infer(images[:n])
-            assert (len(gpu.memory), len(gpu.pinned), len(gpu.streams)) == made
-            assert made[2] == 1
-
-    def test_every_thread_may_call(
-        self, path: Path, images: np.ndarray, want: dict[str, np.ndarray], gpu: FakeGpu
-    ) -> None:
-        session = self.open(path)
-        depths: list[int] = []
-
-        def elsewhere() -> None:
-            close_to(session.infer(images[:1]), want, slice(0, 1))
-            session.close()
-            depths.append(gpu.depth)
-
-        thread = threading.Thread(target=elsewhere)
-        thread.start()
-        thread.join()
-        assert [*depths, gpu.depth] == [0, 0]
-
-    def test_a_run_that_cannot_start(self, path: Path, images: np.ndarray, gpu: FakeGpu) -> None:
-        with closing(self.open(path)) as session:
-            gpu.fail_at_run = True
-            with pytest.raises(EngineError, match="enqueueV3: out of tactics"):
-                session.infer(images[:1])
-            assert gpu.depth == 0
-
-    def test_a_gpu_that_fails_under_way(
-        self, path: Path, images: np.ndarray, want: dict[str, np.ndarray], gpu: FakeGpu
-    ) -> None:
-        session = self.open(path)
-        gpu.fail_at_wait = True
-        for _ in range(3):
-            with pytest.raises(EngineError, match="illegal memory access") as caught:
-                session.infer(images[:1])
-            assert caught.value.hint
-        assert gpu.depth == 0
-        gpu.fail_at_wait = False
-        close_to(session.infer(images[:1]), want, slice(0, 1))
-        gpu.fail_at_wait = True
-        session.close()
-
 
 class TestOnAnIntegratedGpu(TestOnACard):
     """A GPU that shares the host's memory: no copies at all."""
@@ -158,7 +56,7 @@ class TestOnAnIntegratedGpu(TestOnACard):
     def test_no_copies(self, path: Path, images: np.ndarray, gpu: FakeGpu) -> None:
         with closing(self.open(path)) as session:
             session.infer(images[:1])
-        assert {entry[0] for entry in gpu.log} == {"run", "event"}
+        assert {entry[0] for entry in gpu.log} == {"run"}
 
 
 def test_open_session_takes_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +112,7 @@ def test_stale_and_foreign_engines_are_refused(
     assert "edgemtl build " in str(caught.value.hint)
     assert "--precision fp32" in str(caught.value.hint)
     assert str(path) in str(caught.value.hint)
-    assert (gpu.memory, gpu.streams) == ({}, {}), "refused before the GPU is touched"
+    assert gpu.made == 0, "refused before the GPU is touched"
 
 
 def test_an_engine_of_the_other_flavour_is_refused(
@@ -240,9 +138,9 @@ def test_an_engine_that_contradicts_its_manifest(
 ) -> None:
     gpu = install_gpu(monkeypatch)
     plan = tiny_model(top_k=6).SerializeToString()
-    with pytest.raises(ModelError, match="boxes"):
+    with pytest.raises(ModelError, match="boxes") as caught:
         TensorRTSession(write_engine(plan, tiny_model(), tmp_path / "m.engine"))
-    assert gpu.depth == 0
+    assert (gpu.alive, gpu.depth) == ({}, 0), f"held by {caught.value}"
 
 
 def test_an_engine_of_several_pictures_runs_one(
@@ -255,7 +153,7 @@ def test_an_engine_of_several_pictures_runs_one(
     with closing(TensorRTSession(engine)) as session:
         assert session.batch == 2
         close_to(session.infer(images[:1]), want, slice(0, 1))
-        assert {entry for entry in gpu.log if entry[0] == "run"} == {("run", 2)}
+        assert {entry[:2] for entry in gpu.log if entry[0] == "run"} == {("run", 2)}
 
 
 @pytest.mark.parametrize(("batch", "error"), [(0, ValueError), (-1, ValueError), (5, ConfigError)])
