@@ -15,6 +15,7 @@ from edgemtl.cli.options import (
     Backend,
     CudaGraph,
     Model,
+    Rebuild,
     Source,
     Threads,
     TrackerName,
@@ -57,6 +58,7 @@ def run(
     backend: Backend = "auto",
     threads: Threads = None,
     cuda_graph: CudaGraph = False,
+    rebuild: Rebuild = False,
     as_json: AsJson = False,
 ) -> None:
     """Detect, classify and track in one pass. Over a video, a folder, a camera or a stream.
@@ -76,7 +78,7 @@ def run(
         tracker=preset(tracker.value),
     )
     outputs = Outputs(video=video, jsonl=jsonl, mot=mot, show=show)
-    network = Network(model, backend, threads, cuda_graph)
+    network = Network(model, backend, threads, cuda_graph, rebuild)
     summary = run_model(network, source, outputs, config)
     finish(summary.to_dict(), summary.text(), as_json)
     if summary.interrupted:
@@ -123,6 +125,7 @@ def bench(
     backend: Backend = "auto",
     threads: Threads = None,
     cuda_graph: CudaGraph = False,
+    rebuild: Rebuild = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure latency per stage and throughput. From frame to result, with facts of the host.
@@ -136,7 +139,7 @@ def bench(
     from edgemtl.cli.running import Network
     from edgemtl.runtime.source import open_source
 
-    with closing(Network(model, backend, threads, cuda_graph).open()) as session:
+    with closing(Network(model, backend, threads, cuda_graph, rebuild).open()) as session:
         report = measure(session, open_source(source), BenchConfig(frames=frames, warmup=warmup))
     if plot is not None:
         report.plot_svg(plot)

@@ -37,6 +37,9 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the network
 CudaGraph = Annotated[
     bool, typer.Option("--cuda-graph", help="TensorRT: launch a run as one CUDA graph.")
 ]
+Rebuild = Annotated[
+    bool, typer.Option("--rebuild", help="TensorRT: build a stale or foreign engine again.")
+]
 TrackerOption = Annotated[
     TrackerName, typer.Option("--tracker", help="Ours, in seconds, or ByteTrack, in frames.")
 ]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgemtl.cli.sessions import open_model
-from edgemtl.errors import ConfigError
+from edgemtl.console import say
+from edgemtl.errors import ConfigError, StaleEngineError
 from edgemtl.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -40,8 +41,23 @@ class Network:
     backend: str = "auto"
     threads: int | None = None
     cuda_graph: bool = False
+    rebuild: bool = False
 
     def open(self) -> Session:
+        """As ``open_model``; with ``rebuild`` an engine that is stale or foreign is built again."""
+        try:
+            return self._open()
+        except StaleEngineError as error:
+            if not self.rebuild:
+                error.hint = f"{error.hint}; --rebuild does it"
+                raise
+            from edgemtl.engine.build_again import build_again
+
+            say(f"{error.message}: building it again")
+            say(build_again(Path(self.model)).text())
+        return self._open()
+
+    def _open(self) -> Session:
         return open_model(self.model, self.backend, self.threads, self.cuda_graph)
 
 
