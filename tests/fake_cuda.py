@@ -40,6 +40,7 @@ class FakeGpu:
         self.memory: dict[int, np.ndarray] = {}
         self.pinned: dict[int, int] = {}
         self.alive: Counter[str] = Counter()
+        self.ticks = 0
         self.made = self.enqueued = self.launched = 0
         self.streams: WeakValueDictionary[int, FakeStream] = WeakValueDictionary()
         self.graphs: dict[int, list[Work]] = {}
@@ -142,10 +143,10 @@ class Mark:
     """One recording of an event: reached when its stream comes to it."""
 
     def __init__(self, stream: FakeStream) -> None:
-        self.stream, self.reached = stream, False
+        self.stream, self.reached, self.tick = stream, False, 0
 
     def pass_by(self, number: int) -> None:
-        self.reached = True
+        self.reached, self.tick = True, self.stream.gpu.ticks
 
     def reach(self, number: int = -1) -> None:
         while not self.reached:
@@ -172,7 +173,9 @@ class FakeStream(Owned):
         (self.queue if self.captured is None else self.captured).append(work)
 
     def step(self) -> None:
-        self.queue.pop(0).do(self.number)
+        work = self.queue.pop(0)
+        self.gpu.ticks += 1
+        work.do(self.number)
 
     def drain(self) -> None:
         """Let the GPU do what it can do without the host."""
@@ -194,7 +197,8 @@ class FakeEvent(Owned):
 
     def __init__(self, gpu: FakeGpu, flags: int) -> None:
         super().__init__(gpu)
-        assert flags == 3, "asleep while waiting, without timing"
+        assert flags in (1, 3), "asleep while waiting, without timing unless it is asked for"
+        self.timed = flags == 1
         self.mark: Mark | None = None
 
     def record(self, stream: FakeStream) -> FakeEvent:
@@ -207,6 +211,13 @@ class FakeEvent(Owned):
         if self.mark is not None:
             self.mark.reach()
         return self
+
+    def time_since(self, event: FakeEvent) -> float:
+        """The clock of this GPU counts the pieces of work that it has done."""
+        self.gpu.need_context()
+        assert self.timed
+        assert event.timed
+        return float(self.mark.tick - event.mark.tick)
 
 
 class PinnedMemory(Owned):

@@ -42,6 +42,7 @@ class GpuEvent(Protocol):
 
     def record(self, stream: GpuStream) -> GpuEvent: ...
     def synchronize(self) -> GpuEvent: ...
+    def time_since(self, event: GpuEvent) -> float: ...
 
 
 class GpuStream(Protocol):
@@ -134,9 +135,9 @@ class Cuda:
         self._streams.append(self._driver.Stream(_NON_BLOCKING))
         return self._streams[-1]
 
-    def event(self) -> GpuEvent:
+    def event(self, timed: bool = False) -> GpuEvent:
         kinds = self._driver.event_flags
-        event = self._driver.Event(kinds.DISABLE_TIMING | kinds.BLOCKING_SYNC)
+        event = self._driver.Event(kinds.BLOCKING_SYNC | (0 if timed else kinds.DISABLE_TIMING))
         self._kept.append(event)
         return event
 
@@ -180,10 +181,8 @@ class Cuda:
             self._driver.memcpy_dtoh_async(buffer.rows[rows], buffer.device, stream)
 
     def capture(self, stream: GpuStream, enqueue: Callable[[], None]) -> Graph:
-        """What ``enqueue`` puts into ``stream``, as a graph; nothing runs yet.
-
-        Raises EngineError if CUDA refuses, and what ``enqueue`` raises. The stream stays usable.
-        """
+        """What ``enqueue`` puts into ``stream``, as a graph; nothing runs yet. Raises EngineError
+        if CUDA refuses, and what ``enqueue`` raises. The stream stays usable."""
         libcuda, graph, executable = _LibCuda(), ctypes.c_void_p(), ctypes.c_void_p()
         libcuda.call("cuStreamBeginCapture_v2", stream.handle, _THREAD_LOCAL)
         try:

@@ -1,9 +1,13 @@
-"""What runs inside an engine, from TensorRT's own inspector and profiler."""
+"""What an engine says of itself: its inputs and outputs, its layers, how long they take."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
+
+from edgemtl.manifest import TensorInfo
 
 
 def inspect_engine(
@@ -35,3 +39,16 @@ def inspect_engine(
     finally:
         context.profiler = None
     return str(told), {name: total / rounds for name, total in sums.items()}
+
+
+def engine_tensors(trt: Any, engine: Any) -> tuple[list[TensorInfo], list[TensorInfo]]:
+    """Inputs and outputs, as the engine itself tells them."""
+    inputs: list[TensorInfo] = []
+    outputs: list[TensorInfo] = []
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
+        shape = tuple(None if size < 0 else int(size) for size in engine.get_tensor_shape(name))
+        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        (inputs if is_input else outputs).append(TensorInfo(name, dtype, shape))
+    return inputs, outputs

@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgemtl.engine.bindings import first_error, load_bindings, make_logger, one_line
-from edgemtl.engine.cuda import Buffer, Cuda, GpuEvent, GpuStream, Graph
+from edgemtl.engine.cuda import Cuda, GpuStream, Graph
 from edgemtl.engine.gpu import require_gpu
+from edgemtl.engine.gpu_slot import GpuSlot, make_slots
 from edgemtl.engine.host import HostSession, check_runnable
-from edgemtl.engine.inspect import inspect_engine
+from edgemtl.engine.inspect import engine_tensors, inspect_engine
 from edgemtl.engine.manifest import EngineManifest, read_engine, require_same_place
+from edgemtl.engine.session import Ticket
 from edgemtl.engine.slots import SLOTS
 from edgemtl.errors import ConfigError, EngineError
 from edgemtl.manifest import TensorInfo, check_against_graph
-
-
-@dataclass(frozen=True, slots=True)
-class _Streams:
-    """One for each thing that a GPU does at a time; all the same where nothing is copied."""
-
-    upload: GpuStream
-    compute: GpuStream
-    download: GpuStream
-
-
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """Its memory, the streams of all slots, and the ends of its upload, its run, all of it."""
-
-    image: Buffer
-    outputs: dict[str, Buffer]
-    streams: _Streams
-    uploaded: GpuEvent
-    computed: GpuEvent
-    done: GpuEvent
 
 
 class TensorRTSession(HostSession):
@@ -51,7 +31,7 @@ class TensorRTSession(HostSession):
     ``cuda_graph``: full batches are launched as a CUDA graph, captured when the session is made;
     other batches run without. Each slot's graph has an execution context of its own, so this takes
     as much memory again for each slot. Engines that cannot be captured run without one, and
-    ``backend`` tells why.
+    ``backend`` tells why. ``timed``: the GPU notes times, see :meth:`gpu_ms`.
     """
 
     def __init__(
@@ -61,6 +41,7 @@ class TensorRTSession(HostSession):
         batch: int = 1,
         slots: int = SLOTS,
         cuda_graph: bool = False,
+        timed: bool = False,
         unwritten: tuple[bytes, EngineManifest] | None = None,
     ) -> None:
         """``unwritten``: bytes and manifest of an engine that is not yet a file, named ``path``.
@@ -86,14 +67,14 @@ class TensorRTSession(HostSession):
         self._kind = f"{gpu.name}, {self._engine.precision}"
         self._graphs: list[Graph] = []
         self._graph_contexts: list[Any] = []
-        self._slots: list[_Slot] = []
+        self._slots: list[GpuSlot] = []
         self._gpu = Cuda(purpose)
         with self._gpu.active():
             try:
                 image = self._open(plan, path)
                 check_runnable(self._engine.model, image, batch, str(path))
                 super().__init__(self._engine.model, max(batch, self._fewest), slots)
-                self._make_buffers()
+                self._make_buffers(timed)
                 if cuda_graph:
                     self._kind += self._make_graphs()
             except BaseException:
@@ -103,6 +84,13 @@ class TensorRTSession(HostSession):
     @property
     def backend(self) -> str:
         return f"{self._bindings} ({self._kind})"
+
+    def gpu_ms(self, ticket: Ticket) -> dict[str, float]:
+        """Milliseconds on the GPU of a ticket that was collected, until its slot comes again:
+        ``upload``, ``run`` (and the wait for its turn), ``download``; where nothing is copied,
+        ``run`` alone. Raises ValueError if the session is not ``timed``."""
+        with self._gpu.active():
+            return self._slots[ticket].gpu_ms()
 
     def inspect(self, rounds: int = 20) -> tuple[str, dict[str, float]]:
         """See :func:`edgemtl.engine.inspect.inspect_engine`; blank pictures are run."""
@@ -127,7 +115,7 @@ class TensorRTSession(HostSession):
         if self._cuda_engine is None:
             raise self._gpu.failure(f"{path}: {self._bindings} cannot load it", self._said(), again)
         self._context = self._new_context(f"{path}: {self._bindings} cannot load it", again)
-        inputs, outputs = _infos(trt, self._cuda_engine)
+        inputs, outputs = engine_tensors(trt, self._cuda_engine)
         check_against_graph(self._engine.model, inputs, outputs, str(path))
         self._image = inputs[0].name
         return inputs[0]
@@ -144,20 +132,9 @@ class TensorRTSession(HostSession):
         self._logger.errors.clear()
         return reason
 
-    def _make_buffers(self) -> None:
+    def _make_buffers(self, timed: bool) -> None:
         """Pinned memory instead of the pageable arrays that every session starts with."""
-        gpu = self._gpu
-        compute = gpu.stream()
-        streams = (
-            _Streams(compute, compute, compute)
-            if gpu.mapped
-            else _Streams(gpu.stream(), compute, gpu.stream())
-        )
-        # no comprehension: before Python 3.12 its frame keeps the streams, cleared or not
-        for image, outputs in zip(self._inputs, self._outputs, strict=True):
-            twins = {name: gpu.buffer(array) for name, array in outputs.items()}
-            events = gpu.event(), gpu.event(), gpu.event()
-            self._slots.append(_Slot(gpu.buffer(image), twins, streams, *events))
+        self._slots = make_slots(self._gpu, self._inputs, self._outputs, timed)
         self._inputs = [s.image.host for s in self._slots]
         self._outputs = [{name: o.host for name, o in s.outputs.items()} for s in self._slots]
         self._shapes = [(n, *self._shape[1:]) for n in range(self.batch + 1)]
@@ -174,14 +151,14 @@ class TensorRTSession(HostSession):
             return f", no CUDA graph: {error.message}"
         return ", CUDA graph"
 
-    def _capture(self, slot: _Slot) -> Graph:
+    def _capture(self, slot: GpuSlot) -> Graph:
         """A context that is changed after its graph was captured makes the graph undefined, says
         TensorRT: so this one is the graph's alone, and shape and addresses are set for good."""
         stream = slot.streams.compute
         context = self._new_context("no execution context for it", "edgemtl doctor")
         self._graph_contexts.append(context)
         self._set_shape(context, self.batch)
-        _set_addresses(context, self._image, slot)
+        slot.point(context, self._image)
         # what a new shape changes is done in the next run, and must not be captured
         self._enqueue(context, stream)
         stream.synchronize()
@@ -200,6 +177,8 @@ class TensorRTSession(HostSession):
         its download: so an upload need not wait until the slot's last run has read its image."""
         gpu, made = self._gpu, self._slots[slot]
         streams = made.streams
+        if made.begun is not None:
+            made.begun.record(streams.upload)
         if not gpu.mapped:
             gpu.upload(made.image, n_valid, streams.upload)
             made.uploaded.record(streams.upload)
@@ -223,7 +202,7 @@ class TensorRTSession(HostSession):
             self._rows = 0
             self._set_shape(self._context, n_valid)
             self._rows = n_valid
-        _set_addresses(self._context, self._image, made)
+        made.point(self._context, self._image)
         self._enqueue(self._context, made.streams.compute)
 
     def _set_shape(self, context: Any, rows: int) -> None:
@@ -249,22 +228,3 @@ class TensorRTSession(HostSession):
         self._graphs, self._graph_contexts = [], []
         self._context = self._cuda_engine = self._runtime = None
         self._slots, self._inputs, self._outputs = [], [], []
-
-
-def _set_addresses(context: Any, image: str, slot: _Slot) -> None:
-    context.set_tensor_address(image, slot.image.address)
-    for name, buffer in slot.outputs.items():
-        context.set_tensor_address(name, buffer.address)
-
-
-def _infos(trt: Any, engine: Any) -> tuple[list[TensorInfo], list[TensorInfo]]:
-    """Inputs and outputs as the engine itself tells them."""
-    inputs: list[TensorInfo] = []
-    outputs: list[TensorInfo] = []
-    for index in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(index)
-        dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name))).name
-        shape = tuple(None if size < 0 else int(size) for size in engine.get_tensor_shape(name))
-        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-        (inputs if is_input else outputs).append(TensorInfo(name, dtype, shape))
-    return inputs, outputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -15,19 +15,28 @@ Name = TypeVar("Name", bound=str)
 _WARM_UP = 5
 
 
-def time_sessions(sessions: Mapping[Name, Session], rounds: int) -> dict[Name, list[float]]:
-    """Milliseconds of one picture through each network, batch 1; who begins changes each round."""
-    rng = np.random.default_rng(0)
-    taken: dict[Name, list[float]] = {name: [] for name in sessions}
-    pictures = {}
-    for name, session in sessions.items():
+def time_sessions(
+    sessions: Mapping[Name, Session], rounds: int, batch: int = 1
+) -> dict[Name, list[float]]:
+    """Milliseconds of ``batch`` pictures through each network, as :func:`take_turns`."""
+
+    def call(session: Session) -> Callable[[], object]:
         spec = session.manifest.input
         low = 0 if spec.dtype == "uint8" else -128
-        pictures[name] = rng.integers(low, low + 256, (1, 3, *spec.size_hw)).astype(spec.dtype)
+        noise = np.random.default_rng(0).integers(low, low + 256, (batch, 3, *spec.size_hw))
+        pictures = noise.astype(spec.dtype)
+        return lambda: session.infer(pictures)
+
+    return take_turns({name: call(session) for name, session in sessions.items()}, rounds)
+
+
+def take_turns(calls: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, list[float]]:
+    """Milliseconds of each call in each round; who begins changes from round to round."""
+    taken: dict[Name, list[float]] = {name: [] for name in calls}
     for number in range(_WARM_UP + rounds):
-        for name in list(sessions)[:: 1 if number % 2 else -1]:
+        for name in list(calls)[:: 1 if number % 2 else -1]:
             started = time.perf_counter()
-            sessions[name].infer(pictures[name])
+            calls[name]()
             if number >= _WARM_UP:
                 taken[name].append(1e3 * (time.perf_counter() - started))
     return taken

@@ -119,3 +119,24 @@ def test_submit_makes_nothing(
             session.infer(images[:n])
         assert gpu.made == made
         assert gpu.alive["stream"] == count
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+def test_the_gpu_notes_times_if_asked(
+    path: Path, monkeypatch: pytest.MonkeyPatch, integrated: bool
+) -> None:
+    """The clock counts pieces of work: which event follows what is all that is asked here."""
+    gpu = install_gpu(monkeypatch, integrated=integrated)
+    with closing(open_onnx(path, timed=True)) as session:
+        ticket = session.submit(session.acquire(), 1)
+        session.collect(ticket)
+        told = session.gpu_ms(ticket)
+        assert all(ms > 0 for ms in told.values())
+        assert list(told) == (["run"] if integrated else ["upload", "run", "download"])
+        assert gpu.depth == 0
+    assert gpu.alive == {}
+    with closing(open_onnx(path)) as session:
+        ticket = session.submit(session.acquire(), 1)
+        session.collect(ticket)
+        with pytest.raises(ValueError, match="timed=True"):
+            session.gpu_ms(ticket)
