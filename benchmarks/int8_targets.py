@@ -68,21 +68,20 @@ def world(folder: Path) -> study.Json:
     file.write_text(WORLD, encoding="utf-8")
     mix, options = load_data(file, "val"), LossOptions()
 
-    def measured(path: Path, emulate: bool) -> Measured:
-        with closing(OrtSession(path, threads=1, emulate=emulate)) as session:
+    def measured(path: Path) -> Measured:
+        with closing(OrtSession(path, threads=1)) as session:
             return Measured(session, mix, options, path.name)
 
-    exact = measured(resolve_model("toy"), False)
-    graphs = {"int8": (files.host, False), "int8 trt": (files.trt, True)}
+    exact = measured(resolve_model("toy"))
+    graphs = {"int8": files.host, "int8 trt": files.trt}
     losses = {}
-    for name, (path, emulate) in graphs.items():
-        found = measured(path, emulate).losses(exact, BUDGET)
+    for name, path in graphs.items():
+        found = measured(path).losses(exact, BUDGET)
         losses[name] = [loss.to_dict() for loss in found]
         print(name, *(loss.words for loss in found), sep="\n  ", flush=True)
     rungs = [Rung("fp32", lambda: OrtSession(resolve_model("toy"), threads=1))]
     rungs += [
-        Rung(name, lambda at=path, how=emulate: OrtSession(at, threads=1, emulate=how))
-        for name, (path, emulate) in graphs.items()
+        Rung(name, lambda at=path: OrtSession(at, threads=1)) for name, path in graphs.items()
     ]
     ladder = climb(rungs, shown_of_data(mix, 1000), TrackerConfig())
     cosines = {

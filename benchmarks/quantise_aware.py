@@ -53,7 +53,7 @@ def measure(before: dict[str, Path], after: dict[str, Path], quick: bool) -> stu
     for name, files in (("before", before), ("after", after)):
         found[name] = {}
         for graph, path in files.items():
-            with closing(OrtSession(path, threads=1, emulate=graph.endswith("trt"))) as session:
+            with closing(OrtSession(path, threads=1)) as session:
                 measured = Measured(session, mix, options, f"{name}, {graph}")
             exact = exact or measured
             losses = measured.losses(exact, Budget({}))

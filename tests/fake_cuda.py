@@ -133,7 +133,7 @@ class Owned:
 
 
 class Work:
-    """A piece of a stream's work; ``check`` is called when it is launched again from a graph."""
+    """A piece of a stream's work; ``check``, if any, is called when a graph launches it again."""
 
     def __init__(self, do: Callable[[int], None], check: Callable[[], None] | None = None) -> None:
         self.do, self.check = do, check

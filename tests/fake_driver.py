@@ -81,8 +81,8 @@ class FakeDriver:
             if gpu.fail_at_launch:
                 return 1
             for work in gpu.graphs[executable]:
-                assert work.check is not None
-                work.check()
+                if work.check is not None:
+                    work.check()
                 gpu.streams[handle].put(work)
             gpu.launched += 1
             return 0

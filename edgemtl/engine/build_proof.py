@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from edgemtl.data.synthetic import SyntheticWorld
 from edgemtl.engine.build_graph import ChosenGraph
 from edgemtl.engine.build_layers import Layer, inspected_layers
 from edgemtl.engine.manifest import EngineManifest
@@ -16,8 +18,17 @@ from edgemtl.engine.ort import OrtSession
 from edgemtl.engine.session import Session
 from edgemtl.engine.tensorrt import TensorRTSession
 from edgemtl.errors import EngineError, MissingExtraError
-from edgemtl.evaluate.choose import differences
+from edgemtl.evaluate.look import Shown, look
+from edgemtl.evaluate.rungs import KINDS
 from edgemtl.graph.file import save_model
+from edgemtl.metrics.agreement import Agreement, compare_outputs
+from edgemtl.metrics.tolerance import TOLERANCES
+from edgemtl.records import F32, NetOutputs
+from edgemtl.track import TrackerConfig
+
+_PICTURES, _SEED = 4, 7
+_SURE = 0.4
+_RANKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +81,7 @@ def _require_parity(session: Session, out: Path, chosen: ChosenGraph) -> None:
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "graph.onnx"
         save_model(chosen.model, chosen.manifest, graph)
-        emulate = chosen.manifest.dialect == "trt"
-        with closing(OrtSession(graph, emulate=emulate, batch=session.batch)) as truth:
+        with closing(OrtSession(graph, batch=session.batch)) as truth:
             wrong = differences(truth, session)
     if wrong:
         raise EngineError(
@@ -80,3 +90,45 @@ def _require_parity(session: Session, out: Path, chosen: ChosenGraph) -> None:
             "build another precision, or another version of TensorRT; edgemtl eval --parity "
             "compares all forms of the model",
         )
+
+
+def differences(truth: Session, session: Session) -> list[str]:
+    """Where ``session`` says something else than ``truth`` of the same graph, in words.
+
+    The pictures are drawn ones, and no network need find anything in them: so only sure detections
+    are matched, and besides the scores are compared by rank, the image class by its probabilities.
+    """
+    bounds = TOLERANCES[KINDS[session.manifest.precision]]
+    world = SyntheticWorld(_SEED, _PICTURES, 1, session.manifest.input.size_hw)
+    first, second = (
+        look(one, [Shown(world, _PICTURES)], TrackerConfig(), None, min_score=0.0)
+        for one in (truth, session)
+    )
+    sure = max(_SURE, session.manifest.min_score)
+    pairs = list(zip(first.outputs, second.outputs, strict=True))
+    found = Agreement.combine([
+        compare_outputs(a, b, min_score=sure, min_iou=bounds.min_iou) for a, b in pairs
+    ])  # fmt: skip
+    wrong = bounds.exceeded(replace(found, max_image_prob=math.nan))
+    ranks = float(np.mean([_apart(_best(a), _best(b)) for a, b in pairs]))
+    probs = float(np.mean([_apart(a.image_probs, b.image_probs) for a, b in pairs]))
+    told = (
+        ("mean score difference by rank", ranks, bounds.score),
+        ("mean image probability difference", probs, bounds.attribute),
+    )
+    return wrong + [
+        f"{what} {value:.4g}, expected at most {bound:.4g}"
+        for what, value, bound in told
+        if value > bound
+    ]
+
+
+def _best(outputs: NetOutputs) -> F32:
+    """The best scores, in order; zeros behind the last one."""
+    scores = np.sort(outputs.scores[0])[::-1][:_RANKS]
+    return np.pad(scores, (0, _RANKS - len(scores)))
+
+
+def _apart(a: F32 | None, b: F32 | None) -> float:
+    """The largest difference; none between what is absent."""
+    return 0.0 if a is None or b is None else float(np.abs(a - b).max(initial=0.0))

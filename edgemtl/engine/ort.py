@@ -35,9 +35,9 @@ class OrtSession(HostSession):
     """A network in ONNX Runtime; see ``engine.session.Session``.
 
     A thread of its own runs the network, so ``submit`` returns at once; the runtime releases the
-    GIL. ``emulate`` computes Q/DQ in float instead of fusing it into integer kernels: how the graph
-    of another backend is judged here. Raises ModelError for files that are not ours, EngineError
-    for what it cannot run.
+    GIL. INT8 graphs of TensorRT are emulated: their Q/DQ are computed in float, because the host's
+    own kernels for signed integers may saturate. Raises ModelError for files that are not ours,
+    EngineError for what it cannot run.
     """
 
     def __init__(
@@ -47,14 +47,16 @@ class OrtSession(HostSession):
         threads: int | None = None,
         batch: int = 1,
         slots: int = SLOTS,
-        emulate: bool = False,
     ) -> None:
         if batch < 1:
             raise ValueError(f"batch: expected at least 1, got {batch}")
         self._threads = threads or default_threads()
-        self._session = _load(path, self._threads, emulate)
+        self._session = _load(path, self._threads, emulate=False)
         meta = self._session.get_modelmeta().custom_metadata_map
         manifest = manifest_from_metadata(meta, str(path))
+        self._emulates = manifest.dialect == "trt"
+        if self._emulates:
+            self._session = _load(path, self._threads, emulate=True)
         inputs = _infos(self._session.get_inputs())
         check_against_graph(manifest, inputs, _infos(self._session.get_outputs()), str(path))
         check_runnable(manifest, inputs[0], batch, str(path))
@@ -65,7 +67,8 @@ class OrtSession(HostSession):
 
     @property
     def backend(self) -> str:
-        return f"onnxruntime {onnxruntime.__version__} (CPU, {self._threads} threads)"
+        how = ", INT8 in float" if self._emulates else ""
+        return f"onnxruntime {onnxruntime.__version__} (CPU, {self._threads} threads{how})"
 
     def _start(self, slot: int, n_valid: int) -> None:
         self._futures[slot] = self._worker.submit(self._run, slot, n_valid)

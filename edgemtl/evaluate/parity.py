@@ -47,7 +47,7 @@ class Row:
         told = None if self.agreement is None else self.agreement.to_dict()
         return {
             "name": self.name, "kind": self.kind, "backend": self.backend, "agreement": told,
-            "ids": self.ids, "further": self.further, "differs": list(self.differs),
+            "ids": _known(self.ids), "further": _known(self.further), "differs": list(self.differs),
             "absent": self.absent,
         }  # fmt: skip
 
@@ -188,6 +188,11 @@ def _further(first: Seen, seen: Seen, whole: Sequence[str]) -> float:
         largest = max(float(np.abs(a).max(initial=0.0)), 1e-6)
         shares.append(float(np.abs(a - b).max(initial=0.0)) / largest)
     return max(shares, default=math.nan)
+
+
+def _known(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
 
 
 def _short(value: float, digits: int) -> str | None:

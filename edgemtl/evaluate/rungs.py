@@ -18,7 +18,7 @@ from edgemtl.metrics.tolerance import Kind
 from edgemtl.models import resolve_model
 
 CHECKPOINT = ".safetensors"
-_KINDS: dict[str, Kind] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "mixed": "int8"}
+KINDS: dict[str, Kind] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "mixed": "int8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Rung:
 
     def kind_of(self, manifest: Manifest) -> Kind:
         """What precision it is judged by."""
-        return self.kind or _KINDS[manifest.precision]
+        return self.kind or KINDS[manifest.precision]
 
 
 def rungs_of(model: str | Path, threads: int | None = None) -> Iterator[Rung]:
@@ -56,7 +56,7 @@ def rungs_of(model: str | Path, threads: int | None = None) -> Iterator[Rung]:
     if manifest.dialect == "trt":
         yield Rung(
             f"{path.name}, onnxruntime emulates",
-            lambda: OrtSession(path, threads=threads, emulate=True),
+            lambda: OrtSession(path, threads=threads),
         )
         return
     yield Rung(f"{path.name}, onnxruntime", lambda: OrtSession(path, threads=threads))

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 HOST, FOR_TRT = "int8", "int8 trt"
 
 
-def dialects() -> dict[str, tuple[Dialect, bool]]:
-    """Name -> dialect, and whether this host only emulates it."""
-    return {HOST: (host_dialect(), False), FOR_TRT: (TRT, True)}
+def dialects() -> dict[str, Dialect]:
+    """Those that are judged, by name; this host emulates TensorRT's."""
+    return {HOST: host_dialect(), FOR_TRT: TRT}
 
 
 class Judge:
@@ -67,10 +67,10 @@ class Judge:
             return known
         exact = self._reference()
         table, losses = self.table(candidate), dict[str, tuple[Loss, ...]]()
-        for name, (dialect, emulate) in dialects().items():
+        for name, dialect in dialects().items():
             quantised = quantise_model(self._graph, self._manifest, table, dialect)
             what = f"{name}, {candidate.observer}, {len(candidate.floats)} layers in float"
-            measured = self._measure(quantised, emulate, what)
+            measured = self._measure(quantised, what)
             losses[name] = tuple(measured.losses(exact, self._budget))
             if any(loss.verdict == "breaks" for loss in losses[name]):
                 break
@@ -80,16 +80,15 @@ class Judge:
 
     def _reference(self) -> Measured:
         if self._exact is None:
-            self._exact = self._measure((self._graph, self._manifest), False, "float32")
+            self._exact = self._measure((self._graph, self._manifest), "float32")
             self._budget.require(self._exact.known)
         return self._exact
 
-    def _measure(self, model: TypedModel, emulate: bool, what: str) -> Measured:
+    def _measure(self, model: TypedModel, what: str) -> Measured:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "candidate.onnx"
             save_model(*model, path)
-            session = OrtSession(path, threads=self._threads, emulate=emulate)
-            with closing(session):
+            with closing(OrtSession(path, threads=self._threads)) as session:
                 return Measured(session, self._mix, self._options, what)
 
 

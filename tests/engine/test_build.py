@@ -411,7 +411,7 @@ def test_an_engine_that_says_something_else_is_not_written(
     fake.change = lambda data: tiny_model(seed=3).SerializeToString()
     with pytest.raises(EngineError, match="something else than ONNX Runtime") as caught:
         build_engine(models / "m.onnx", tmp_path / "m.engine", BuildOptions("fp32"))
-    assert "embedding cosine" in caught.value.message
+    assert "mean image probability difference" in caught.value.message
     assert names(tmp_path) == {"cache", "m.engine.log"}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,16 @@ import onnx
 import pytest
 from engine_files import open_onnx, tiny_engine, write_engine
 from fake_gpu import FakeGpu, install_gpu
-from graph_tools import manifest_of, measured, pictures, run
+from graph_tools import manifest_of, pictures, run
 from session_contract import SessionContract, close_to
-from tiny_model import tiny_model, write_tiny
+from tiny_model import tiny_model
 
 from edgemtl.engine import gpu as gpu_module
 from edgemtl.engine import open_session
-from edgemtl.engine.gpu import Gpu, find_gpu
+from edgemtl.engine.gpu import Gpu
 from edgemtl.engine.manifest import manifest_path
 from edgemtl.engine.tensorrt import TensorRTSession
 from edgemtl.errors import ConfigError, EngineError, MissingExtraError, ModelError
-from edgemtl.graph.dialect import TRT
-from edgemtl.graph.file import save_model
-from edgemtl.graph.qdq import quantise_model
 
 
 class TestOnACard(SessionContract):
@@ -181,42 +177,3 @@ def test_without_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, miss
     with pytest.raises(MissingExtraError, match=f"'m.engine' needs the package '{missing}'") as got:
         TensorRTSession(tiny_engine(tmp_path / "m.engine"))
     assert got.value.hint == 'pip install "edgemtl[tensorrt]"'
-
-
-def _why_no_real_gpu() -> str:
-    """Why a real engine cannot run here, or nothing."""
-    if find_gpu() is None:
-        return "no NVIDIA GPU"
-    if find_spec("pycuda") is None:
-        return "pycuda is not installed"
-    packages = (find_spec("tensorrt"), find_spec("tensorrt_rtx"))
-    if not any(spec is not None and spec.origin is not None for spec in packages):
-        return "neither tensorrt nor tensorrt_rtx is installed"
-    return ""
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(bool(_why_no_real_gpu()), reason=_why_no_real_gpu())
-@pytest.mark.parametrize(
-    ("precision", "tolerance"), [("fp32", 2e-3), ("fp16", 0.05), ("int8", 0.1)]
-)
-def test_a_real_engine_agrees_with_onnxruntime(
-    tmp_path: Path, precision: str, tolerance: float
-) -> None:
-    from edgemtl.engine.build import BuildOptions, build_engine
-
-    path = write_tiny(tmp_path / "m.onnx")
-    images = pictures(manifest_of(tiny_model()), 4)
-    if precision == "int8":
-        model, table = tiny_model(), measured(tiny_model(), images)
-        quantised = quantise_model(model, manifest_of(model), table, TRT)
-        path = tmp_path / "m.int8.onnx"
-        save_model(*quantised, path)
-    report = build_engine(path, tmp_path / "m.engine", BuildOptions(precision))
-    want = run(onnx.load(str(path)), images)
-    with closing(TensorRTSession(report.out, batch=4)) as session:
-        for n in (1, 3, 4):
-            outputs = session.infer(images[:n])
-            np.testing.assert_allclose(outputs.scores, want["scores"][:n], atol=tolerance)
-            assert outputs.image_probs is not None
-            np.testing.assert_allclose(outputs.image_probs, want["image_probs"][:n], atol=tolerance)

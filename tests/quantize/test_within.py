@@ -15,7 +15,6 @@ from onnx import numpy_helper
 from edgemtl.data.config import DataMix
 from edgemtl.data.synthetic import SyntheticWorld
 from edgemtl.data.video import VideoFrames
-from edgemtl.engine.ort import OrtSession
 from edgemtl.errors import CalibrationError, ConfigError
 from edgemtl.graph.dialect import TRT, host_dialect
 from edgemtl.graph.file import canonical_hash, load_model, save_model
@@ -298,20 +297,6 @@ def test_outliers_and_dead_channels_are_named() -> None:
     still = collect(model, np.zeros((1, 1, 1, 40, 40), np.float32),
                     lambda: HistogramObserver(make_rule("minmax")))  # fmt: skip
     assert {o.where: o.what for o in find_oddities(model, still)}["x"] == "always 0"
-
-
-def test_an_emulated_session_computes_in_float(tmp_path: Path) -> None:
-    table = Path(__file__).resolve().parents[2] / "calibration" / "tables" / "toy.ranges.json"
-    made = rebuild(resolve_model("toy"), table, tmp_path / "m.onnx")
-    pixels = np.random.default_rng(0).integers(-128, 128, (1, 3, *SIZE)).astype(np.int8)
-    scores = []
-    for emulate in (False, True):
-        session = OrtSession(made.trt, threads=1, emulate=emulate)
-        scores.append(session.infer(pixels).scores.copy())
-        session.close()
-    np.testing.assert_allclose(*scores, atol=0.1)
-    assert np.abs(scores[0] - scores[1]).max() > 0
-    assert load_model(made.trt)[1].dialect == TRT.name
 
 
 def test_models_take_turns(tmp_path: Path) -> None:
