@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgemtl.engine.api import TensorRT
 from edgemtl.engine.gpu import find_gpu, require_gpu
 from edgemtl.errors import MissingExtraError
 
@@ -20,12 +21,13 @@ _MOST_LINES = 10_000
 class Bindings:
     """A loaded package. Its version is read at run time: engines are bound to it exactly."""
 
-    module: Any
+    module: TensorRT
     flavour: Flavour
 
     @property
     def version(self) -> str:
-        return str(self.module.__version__)
+        module: Any = self.module  # the type of a module cannot tell such names
+        return str(module.__version__)
 
     def __str__(self) -> str:
         return f"{self.flavour} {self.version}"
