@@ -62,7 +62,7 @@ def make_tensorrt(name: str, version: str) -> ModuleType:
     """A module whose engines are .onnx files that ONNX Runtime runs on memory given by address."""
     trt = ModuleType(name)
     trt.__version__ = version
-    trt.ILogger = type("ILogger", (), {"ERROR": 1, "INTERNAL_ERROR": 0})
+    trt.ILogger = type("ILogger", (), {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2, "INFO": 3})
     trt.TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
     trt.nptype = lambda dtype: np.dtype(dtype).type
     trt.Runtime = lambda logger: SimpleNamespace(deserialize_cuda_engine=Engine)

@@ -67,6 +67,9 @@ class TensorRTSession(HostSession):
         self._kind = f"{gpu.name}, {self._engine.precision}"
         self._graphs: list[Graph] = []
         self._graph_contexts: list[Any] = []
+        self._runtime: Any = None
+        self._cuda_engine: Any = None
+        self._context: Any = None
         self._slots: list[GpuSlot] = []
         self._gpu = Cuda(purpose)
         with self._gpu.active():

@@ -120,4 +120,4 @@ def test_an_operator_that_no_tensorrt_has_is_told(
     assert "Det" in told
     assert "hint: " in told
     assert "Traceback" not in told
-    assert {p.name for p in tmp_path.iterdir()} == {"det.onnx"}
+    assert {p.name for p in tmp_path.iterdir()} == {"det.onnx", "det.engine.log"}
