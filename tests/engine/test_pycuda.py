@@ -92,9 +92,9 @@ def test_pycuda_that_does_not_import_is_our_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Absent, or built and without its driver, on a machine that shows a GPU."""
+    built = pycuda_library() is not None
     engine = tiny_engine(tmp_path / "m.engine")
     install_gpu(monkeypatch)
-    built = pycuda_library() is not None
     for name in ("pycuda", "pycuda.driver"):
         monkeypatch.delitem(sys.modules, name)
     words = "pycuda cannot be loaded: .*libcuda" if built else "needs the package 'pycuda'"
