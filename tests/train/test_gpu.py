@@ -17,9 +17,10 @@ from edgemtl.train.config import TrainConfig
 from edgemtl.train.loop import run_training
 from edgemtl.train.runlog import Row, read_rows
 
-pytestmark = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="needs a GPU that torch can use"
-)
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use"),
+]
 
 
 @pytest.fixture(autouse=True)
