@@ -1,12 +1,17 @@
-"""Where the shared real data lie, for the tests that hold the code to recorded figures."""
+"""Where the shared real data lie, and a machine with a GPU in small."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from fake_builder import FakeBuild
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -26,3 +31,14 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"real data absent: {root} (set EDGEMTL_DATA to the folder that holds them)")
     return root
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeBuild:
+    """A machine with a GPU and TensorRT 10; its cache folder is ``tmp_path/cache``."""
+    from fake_builder import add_builder
+    from fake_gpu import install_gpu
+
+    install_gpu(monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return add_builder(sys.modules["tensorrt"])

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engine_files import tiny_engine
-from fake_builder import FakeBuild, add_builder
-from fake_gpu import install_gpu
+from fake_builder import FakeBuild
 from tiny_model import write_tiny
 
 from edgemtl.engine.manifest import read_engine
 
 Cli = Callable[..., Any]
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeBuild:
-    install_gpu(monkeypatch)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return add_builder(sys.modules["tensorrt"])
 
 
 @pytest.mark.usefixtures("fake")

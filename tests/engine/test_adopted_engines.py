@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import small_files
-from fake_builder import FakeBuild, add_builder
-from fake_gpu import install_gpu
+from fake_builder import FakeBuild
 from foreign_models import CLASSES, write_foreign
 from onnx import numpy_helper
 
@@ -24,13 +22,6 @@ from edgemtl.errors import EngineError
 from edgemtl.records import RawOutputs
 
 KINDS = ["yolox", "yolov8", "n6"]
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeBuild:
-    install_gpu(monkeypatch)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return add_builder(sys.modules["tensorrt"])
 
 
 def _adopted(folder: Path, kind: Any, batch: Any) -> Path:

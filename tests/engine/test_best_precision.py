@@ -5,12 +5,10 @@ The GPU is a small one (fake_gpu) that computes with ONNX Runtime; how long it t
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-from fake_builder import FakeBuild, add_builder
-from fake_gpu import install_gpu
+from fake_builder import FakeBuild
 
 from edgemtl import best
 from edgemtl.best import build_best, table_of
@@ -38,13 +36,6 @@ OPTIONS = BuildOptions("fp32")
 def mix() -> DataMix:
     world = SyntheticWorld(8, 2, 50, (192, 320))
     return DataMix(world.classes, world.image_classes, (world,))
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeBuild:
-    install_gpu(monkeypatch)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return add_builder(sys.modules["tensorrt"])
 
 
 def say_times(monkeypatch: pytest.MonkeyPatch, **ms: float) -> None:

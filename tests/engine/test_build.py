@@ -223,14 +223,6 @@ REFUSED: list[
 ]  # fmt: skip
 
 
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeBuild:
-    """A machine with a GPU and TensorRT 10; its cache folder is ``tmp_path/cache``."""
-    install_gpu(monkeypatch)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return add_builder(sys.modules["tensorrt"])
-
-
 @pytest.mark.usefixtures("fake")
 @pytest.mark.parametrize(("prepare", "model", "precision", "out", "error", "word", "hint"), REFUSED)
 def test_refusals_write_nothing(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-from fake_builder import FakeBuild, add_builder
-from fake_gpu import install_gpu
+from fake_builder import FakeBuild
 from tiny_model import write_tiny
 
 from edgemtl.engine.build import BuildOptions, build_engine
@@ -16,13 +14,6 @@ from edgemtl.engine.manifest import read_engine
 from edgemtl.errors import EngineError, StaleEngineError
 
 OPTIONS = BuildOptions("fp16", workspace_mb=64, batch=(1, 2, 2), profile=True)
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeBuild:
-    install_gpu(monkeypatch)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return add_builder(sys.modules["tensorrt"])
 
 
 @pytest.mark.usefixtures("fake")
