@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -105,6 +106,18 @@ def measure(steps: Steps, folder: Path, device: str) -> Json:
     return found
 
 
+def tests(seconds: float) -> Json:
+    """The tests that need a GPU. Raises RuntimeError, with their last line, if one fails."""
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "tests/gpu", "tests/train"]
+    done = subprocess.run(
+        command, cwd=RESULTS.parents[1], capture_output=True, text=True, timeout=seconds
+    )
+    last = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1]
+    if done.returncode:
+        raise RuntimeError(last)
+    return {"said": last}
+
+
 def plot(found: Json, path: Path) -> None:
     """Latency at batch 1, pictures per second by batch, and one network against three."""
     from study_plot import figure
@@ -145,6 +158,8 @@ def main() -> int:
     host = {**host_facts(), "torch": torch.__version__, "cuda": torch.version.cuda}
     with tempfile.TemporaryDirectory() as folder:
         found = measure(steps, Path(folder), "cuda")
+    said = steps.run("tests", lambda: tests(steps.left_s))
+    found |= {} if said is None else {"tests": said}
     result = {"host": host, "conditions": conditions(), "steps": steps.done, "found": found}
     write_text(options.out / "gpu.json", json.dumps(result, indent=1) + "\n")
     plot(found, options.out / "gpu.svg")

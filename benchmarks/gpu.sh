@@ -9,6 +9,7 @@
 # Nothing is installed but into a temporary folder; the C code is built inside the checkout. A step
 # that fails is written down, and the others go on.
 set -euo pipefail
+shopt -s nullglob
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 wheels='' out="$root/benchmarks/results" minutes=8
@@ -72,7 +73,9 @@ else
   done
   source=(pycuda)
 fi
-if lacks pycuda; then
+if lacks pycuda && [ ${#source[@]} -eq 0 ]; then
+  step 'compile pycuda' sh -c "echo 'neither a wheel nor a source of it in $wheels'; exit 1"
+elif lacks pycuda; then
   quiet=(--quiet --no-compile --target "$site")
   [ -z "$wheels" ] || quiet+=(--no-index --find-links "$wheels" --no-deps --no-build-isolation)
   step 'compile pycuda' "$python" -m pip install "${quiet[@]}" "${source[0]}"

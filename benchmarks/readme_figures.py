@@ -223,12 +223,19 @@ def shared_vs_separate() -> str:
     for part in ("synthetic", "real"):
         if part not in result:
             continue
-        seeds = result[part].get("seeds", {"": result[part]}).values()
-        for side in ("shared", "separate"):
-            scores = [sum(s["scores"][side][k] for s in seeds) / len(seeds) for k in names]
-            cost = result[part]["cost"]
-            times = [cost["latency_cpu_ms"][p][side] for p in ("fp32", "int8")]
-            millions = cost["parameters"][side] / 1e6
+        seeds, cost = result[part].get("seeds", {"": result[part]}).values(), result[part]["cost"]
+        sides = {
+            side: [sum(s["scores"][side][k] for s in seeds) / len(seeds) for k in names]
+            for side in ("shared", "separate")
+        }
+        if "longer" in result[part]:
+            sides["shared, trained as long as the three"] = [
+                result[part]["longer"]["scores"][k] for k in names
+            ]
+        for side, scores in sides.items():
+            like = side.split(",")[0]
+            times = [cost["latency_cpu_ms"][p][like] for p in ("fp32", "int8")]
+            millions = cost["parameters"][like] / 1e6
             told = [*(f"{v:.3f}" for v in scores), *(f"{v:.2f}" for v in times), f"{millions:.2f}"]
             rows.append([f"{part}, {side}", *told])
     header = ["", *names.values(), "ms FP32", "ms INT8", "million parameters"]
