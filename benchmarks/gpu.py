@@ -108,7 +108,17 @@ def measure(steps: Steps, folder: Path, device: str) -> Json:
 
 def tests(seconds: float) -> Json:
     """The tests that need a GPU. Raises RuntimeError, with their last line, if one fails."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "tests/gpu", "tests/train"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-m",
+        "gpu",
+        "-v",
+        "--no-header",
+        "tests/gpu",
+        "tests/train",
+    ]
     done = subprocess.run(
         command, cwd=RESULTS.parents[1], capture_output=True, text=True, timeout=seconds
     )
