@@ -8,7 +8,10 @@ from typing import Any
 
 from edgemtl.files import atomic_path
 
-COLOURS = ("#3b6ea5", "#c8803c", "#5a9367", "#8d5a97", "#888888", "#b04a4a")
+COLOURS = (
+    "#3b6ea5", "#c8803c", "#5a9367", "#8d5a97", "#888888", "#b04a4a", "#2f9e9e", "#a8a13a",
+    "#5b4a3a",
+)  # fmt: skip
 Panel = Mapping[str, Sequence[float]]
 """Name of a kind of bars -> a value for each group."""
 
@@ -20,11 +23,13 @@ def bars(axes: Any, title: str, groups: Sequence[str], panel: Panel) -> None:
         at = [g + (k + 0.5) * width - 0.4 for g in range(len(groups))]
         shown = [0.0 if v is None else v for v in values]
         drawn = axes.bar(at, shown, width, label=name, color=COLOURS[k % len(COLOURS)])
-        labels = ["" if v is None else f"{v:.3g}" for v in values]
+        labels = ["" if v is None else f"{v:.3g}" if v < 1000 else f"{v:.0f}" for v in values]
         axes.bar_label(drawn, labels, fontsize=6, padding=1)
     axes.set_xticks(range(len(groups)), groups, fontsize=8)
     axes.set_title(title, fontsize=9)
-    axes.legend(fontsize=7, frameon=False)
+    if len(panel) > 1:  # below, where no bar is
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.08), "ncols": 3}
+        axes.legend(fontsize=7, frameon=False, **place)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -64,6 +69,6 @@ def shared_plot(parts: Mapping[str, Any], path: Path) -> None:
         share = [v["ratio"] for v in cost["latency_cpu_ms"].values()]
         groups = [f"latency {name}" for name in cost["latency_cpu_ms"]]
         panel = {"shared / separate": [*share, cost["parameters"]["ratio"]]}
-        panels.append((f"{part}: cost", [*groups, "parameters"], panel))
+        panels.append((f"{part}: cost, shared / separate", [*groups, "parameters"], panel))
     if panels:
         figure(panels, path)
