@@ -22,10 +22,12 @@ from edgemtl.evaluate.look import Shown
 from edgemtl.evaluate.parity import climb
 from edgemtl.evaluate.rungs import rungs_of
 from edgemtl.models import resolve_model
+from edgemtl.quantize.calibrate import rebuild
 from edgemtl.records import Frame
 from edgemtl.track import TrackerConfig
 
 Json = dict[str, Any]
+TABLES = Path(__file__).resolve().parents[1] / "calibration" / "tables"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 FLAVOURS = ("tensorrt", "tensorrt_rtx")
 BATCHES = (1, 2, 4, 8, 16)
@@ -86,7 +88,11 @@ def memory(rounds: int = 20) -> Json:
 def build(name: str, precision: Precision, flavour: str, folder: Path) -> Json:
     """Build an engine of a shipped model, which is run and held to ONNX Runtime."""
     options = BuildOptions(precision, batch=(1, 1, max(BATCHES)), flavour=flavour)
-    report = build_engine(resolve_model(name), folder / f"{name}.{precision}.engine", options)
+    model = resolve_model(name)
+    if precision == "int8":
+        table = TABLES / f"{name}.ranges.json"
+        model = rebuild(model, table, folder / f"{name}.int8.onnx").host
+    report = build_engine(model, folder / f"{name}.{precision}.engine", options)
     told = report.to_dict()
     kept = ("engine", "size_bytes", "checked", "unchecked_because", "version", "build_seconds")
     return {**{key: told[key] for key in kept}, "engine": report.out.name}

@@ -38,6 +38,16 @@ def mix() -> DataMix:
     return DataMix(world.classes, world.image_classes, (world,))
 
 
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """The model with its ranges beside it: an installed package has no tables."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "toy.ranges.json").write_bytes(TABLE.read_bytes())
+    (folder / "toy.onnx").write_bytes(resolve_model("toy").read_bytes())
+    return folder / "toy.onnx"
+
+
 def say_times(monkeypatch: pytest.MonkeyPatch, **ms: float) -> None:
     monkeypatch.setattr(best, "time_sessions", lambda sessions, _: {k: [ms[k]] for k in sessions})
 
@@ -48,7 +58,7 @@ def names(folder: Path) -> set[str]:
 
 @pytest.mark.usefixtures("fake")
 def test_the_fastest_that_keeps_the_budget(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mix: DataMix
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toy: Path, mix: DataMix
 ) -> None:
     out = tmp_path / "toy.engine"
     for times, winner in (
@@ -56,10 +66,14 @@ def test_the_fastest_that_keeps_the_budget(
         ({"fp32": 3.0, "fp16": 1.0, "int8": 2.0}, "fp16"),
     ):
         say_times(monkeypatch, **times)
-        report = build_best(resolve_model("toy"), out, OPTIONS, mix, ROOMY, LOSSES)
+        report = build_best(toy, out, OPTIONS, mix, ROOMY, LOSSES)
         assert [one.verdict for one in report.tried] == ["keeps"] * 3
         plan, engine = read_engine(out)
-        assert (engine.precision, engine.source, len(plan)) == (winner, "toy", out.stat().st_size)
+        assert (engine.precision, engine.source, len(plan)) == (
+            winner,
+            str(toy),
+            out.stat().st_size,
+        )
         assert names(tmp_path) == {"toy.engine", "toy.engine.json", "toy.engine.log"}
         assert f"fastest that keeps the budget: {winner}" in report.text()
         assert report.to_dict()["precision"] == winner
@@ -72,7 +86,7 @@ def test_the_fastest_that_keeps_the_budget(
 
 
 def test_what_cannot_be_built_is_told_and_left_out(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mix: DataMix, fake: FakeBuild
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toy: Path, mix: DataMix, fake: FakeBuild
 ) -> None:
     """INT8 that computes something else, as a library's broken kernel would."""
     say_times(monkeypatch, fp32=3.0, fp16=2.0, int8=1.0)
@@ -82,7 +96,7 @@ def test_what_cannot_be_built_is_told_and_left_out(
     wrong, _ = quantise_model(other, manifest, table.model_copy(update={"ranges": narrow}), TRT)
     fake.change = lambda data: wrong.SerializeToString() if b"QuantizeLinear" in data else data
     out = tmp_path / "toy.engine"
-    report = build_best(resolve_model("toy"), out, OPTIONS, mix, ROOMY, LOSSES)
+    report = build_best(toy, out, OPTIONS, mix, ROOMY, LOSSES)
     assert report.built.engine.precision == "fp16"
     (left,) = (one for one in report.tried if one.why)
     assert left.precision == "int8"
@@ -92,25 +106,25 @@ def test_what_cannot_be_built_is_told_and_left_out(
 
 @pytest.mark.usefixtures("fake")
 def test_a_budget_that_cannot_be_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mix: DataMix
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toy: Path, mix: DataMix
 ) -> None:
     """A hundredth of a point needs more than a hundred frames, for INT8 and for float16."""
     say_times(monkeypatch, fp32=3.0, fp16=2.0, int8=1.0)
     tight = Budget.parse("det=0.01")
     out = tmp_path / "toy.engine"
-    report = build_best(resolve_model("toy"), out, OPTIONS, mix, tight, LOSSES)
+    report = build_best(toy, out, OPTIONS, mix, tight, LOSSES)
     assert report.built.engine.precision == "fp32"
     assert {one.precision: one.verdict for one in report.tried}["int8"] in ("breaks", "unresolved")
 
 
 @pytest.mark.usefixtures("fake")
 def test_nothing_is_written_when_nothing_keeps_the_budget(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mix: DataMix
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toy: Path, mix: DataMix
 ) -> None:
     monkeypatch.setattr(best, "verdict_of", lambda losses: "breaks")
     say_times(monkeypatch, fp32=3.0, fp16=2.0, int8=1.0)
     with pytest.raises(EngineError, match="no precision keeps the budget") as caught:
-        build_best(resolve_model("toy"), tmp_path / "m.engine", OPTIONS, mix, ROOMY, LOSSES)
+        build_best(toy, tmp_path / "m.engine", OPTIONS, mix, ROOMY, LOSSES)
     for precision in ("fp32: ", "fp16: ", "int8: "):
         assert precision in caught.value.message
     assert "calibrate" in str(caught.value.hint)

@@ -45,7 +45,7 @@ needs_pycuda = pytest.mark.skipif(
 
 
 def _python(*words: str, driver: Path | None = None, **variables: str) -> Any:
-    places = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    places = [str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     wanted = {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(filter(None, places))}
     if driver is not None:
         wanted["LD_LIBRARY_PATH"] = str(driver)

@@ -62,11 +62,12 @@ def test_shipped_models_build(tmp_path: Path, name: str, precision: str) -> None
     assert report.size_bytes > 100_000
 
 
-def with_layers_in_float(name: str, out: Path) -> tuple[Path, set[str]]:
-    """A shipped model in INT8 by its frozen table, but for some convolutions; their outputs."""
+def with_layers_in_float(name: str, out: Path, places: tuple[float, ...]) -> tuple[Path, set[str]]:
+    """A shipped model in INT8 by its frozen table, but for the convolutions at some places, from 0
+    to 1; their outputs."""
     graph, manifest = load_model(resolve_model(name))
     convs = plan_quantisation(GraphIndex(graph)).convs
-    kept = {convs[place].output[0] for place in (1, len(convs) // 2, -1)}
+    kept = {convs[round(place * (len(convs) - 1))].output[0] for place in places}
     table = load_ranges(TABLES / f"{name}.ranges.json")
     table = table.model_copy(update={"float_layers": tuple(sorted(kept))})
     save_model(*quantise_model(graph, manifest, table, TRT), out)
@@ -76,12 +77,13 @@ def with_layers_in_float(name: str, out: Path) -> tuple[Path, set[str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_models())
 def test_shipped_models_build_with_layers_in_float(tmp_path: Path, name: str) -> None:
-    model, kept = with_layers_in_float(name, tmp_path / f"{name}.int8.onnx")
+    model, kept = with_layers_in_float(name, tmp_path / f"{name}.int8.onnx", (0.02, 0.5, 1.0))
+    all_int8, _ = with_layers_in_float(name, tmp_path / f"{name}.all.onnx", ())
     out = tmp_path / f"{name}.engine"
     build_engine(model, out, BuildOptions("int8", flavour="tensorrt_rtx"))
     engine = read_engine_manifest(out)
     assert (engine.precision, engine.model.precision) == ("int8", "mixed")
-    mixed, whole = check_build(model, "int8"), check_build(resolve_model(name), "int8")
+    mixed, whole = check_build(model, "int8"), check_build(all_int8, "int8")
     assert mixed.errors == ()
     before, after = (
         {conv.removesuffix("/float"): kind for conv, kind in report.convolutions.items()}

@@ -140,7 +140,7 @@ def test_a_layer_that_int8_cannot_stand_stays_in_float(
     inside = Judge._measure
     monkeypatch.setattr(Judge, "__call__", measure)
     monkeypatch.setattr(
-        Judge, "_measure", lambda self, *a: measured.append(a[2]) or inside(self, *a)
+        Judge, "_measure", lambda self, *a: measured.append(a[1]) or inside(self, *a)
     )
     report = calibrate_within(model, world(3, 4, 5), mix, out, OPTIONS, WANTED)
     assert report.chosen is not None
