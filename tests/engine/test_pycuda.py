@@ -50,7 +50,12 @@ def _python(*words: str, driver: Path | None = None, **variables: str) -> Any:
     if driver is not None:
         wanted["LD_LIBRARY_PATH"] = str(driver)
     return subprocess.run(
-        [sys.executable, *words], env=wanted, capture_output=True, text=True, check=False
+        [sys.executable, *words],
+        env=wanted,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT / "tests",  # not where the sources lie, which may not be built
     )
 
 
