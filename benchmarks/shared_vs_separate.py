@@ -11,8 +11,9 @@ through the same tracker and the same evaluation as the shared network's. Latenc
 Runtime on one thread, batch 1, all networks taking turns in one process; the separate networks' is
 their sum, in which embeddings are computed for 100 boxes as in the shared one. The backbone's
 weights: see benchmarks/train/street.toml. On real data the shared network is trained once more, for
-about as long as the three together: at the same number of steps it costs half of what they do. Without
---part, the result is put together from the parts that are done. Exits 1 if a target is missed.
+about as long as the three together: at the same number of steps it costs half of what they do.
+Without --part, the result is put together from the parts that are done. Exits 1 if a target is
+missed.
 """
 
 from __future__ import annotations
