@@ -6,7 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from edgemtl.engine.halves import computable
@@ -51,12 +53,10 @@ class OrtSession(HostSession):
         if batch < 1:
             raise ValueError(f"batch: expected at least 1, got {batch}")
         self._threads = threads or default_threads()
-        self._session = _load(path, self._threads, emulate=False)
+        self._emulates = _is_tensorrts(model_bytes(path))
+        self._session = _load(path, self._threads, self._emulates)
         meta = self._session.get_modelmeta().custom_metadata_map
         manifest = manifest_from_metadata(meta, str(path))
-        self._emulates = manifest.dialect == "trt"
-        if self._emulates:
-            self._session = _load(path, self._threads, emulate=True)
         inputs = _infos(self._session.get_inputs())
         check_against_graph(manifest, inputs, _infos(self._session.get_outputs()), str(path))
         check_runnable(manifest, inputs[0], batch, str(path))
@@ -89,6 +89,16 @@ class OrtSession(HostSession):
             self._session.run_with_iobinding(binding)
         except Exception as error:  # ONNX Runtime raises classes of its own, without a base
             raise EngineError(f"onnxruntime failed: {first_line(error)}") from error
+
+
+def _is_tensorrts(data: bytes) -> bool:
+    """Whether a file holds TensorRT's INT8 graph, asked before ONNX Runtime tries to fuse it."""
+    try:
+        model = onnx.ModelProto.FromString(data)
+        meta = {entry.key: entry.value for entry in model.metadata_props}
+        return manifest_from_metadata(meta, "").dialect == "trt"
+    except (DecodeError, ModelError):
+        return False  # what is wrong with it is told when it is loaded
 
 
 def _bind(bind: Any, name: str, view: NDArray[Any]) -> None:
