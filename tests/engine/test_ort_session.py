@@ -14,6 +14,7 @@ from graph_tools import manifest_of, measured, pictures, run
 from session_contract import SessionContract, close_to, one_picture_inside
 from tiny_model import tiny_model
 
+from edgemtl.engine import ort
 from edgemtl.engine.host import default_threads
 from edgemtl.engine.ort import OrtSession
 from edgemtl.errors import EngineError
@@ -70,14 +71,23 @@ def test_one_core_is_left_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None
     assert default_threads() == 1
 
 
-def test_the_int8_of_tensorrt_is_computed_in_float(tmp_path: Path) -> None:
+def test_the_int8_of_tensorrt_is_computed_in_float(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The host's kernels for signed integers are not TensorRT's: `street` came out as noise."""
     model = tiny_model()
     images = pictures(manifest_of(model), 4)
     table = measured(model, images)
     quantised, manifest = quantise_model(model, manifest_of(model), table, TRT)
     save_model(quantised, manifest, tmp_path / "m.int8.trt.onnx")
+    tried, load = [], ort._load
+    monkeypatch.setattr(
+        ort,
+        "_load",
+        lambda path, threads, emulate: tried.append(emulate) or load(path, threads, emulate),
+    )
     want = run(quantised, images)
     with closing(OrtSession(tmp_path / "m.int8.trt.onnx", threads=1, batch=4)) as session:
         close_to(session.infer(images), want, slice(0, 4))
         assert session.backend.endswith("(CPU, 1 threads, INT8 in float)")
+    assert tried == [True], "some graphs cannot even be loaded with fused kernels"
