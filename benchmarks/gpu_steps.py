@@ -17,7 +17,7 @@ from edgemtl.engine.build import BuildOptions, build_engine
 from edgemtl.engine.cuda import Cuda
 from edgemtl.engine.manifest import Precision
 from edgemtl.engine.tensorrt import TensorRTSession
-from edgemtl.engine.timing import take_turns
+from edgemtl.engine.timing import call_of, take_turns
 from edgemtl.evaluate.look import Shown
 from edgemtl.evaluate.parity import climb
 from edgemtl.evaluate.rungs import rungs_of
@@ -34,6 +34,8 @@ BATCHES = (1, 2, 4, 8, 16)
 COMPILED = (1, 16)
 """Batches that torch.compile is measured at: each takes it half a minute."""
 ROUNDS = 100
+FRAMES = 120
+PICTURES = 24
 
 
 def rounded(ms: Sequence[float]) -> Json:
@@ -98,12 +100,12 @@ def build(name: str, precision: Precision, flavour: str, folder: Path) -> Json:
     return {**{key: told[key] for key in kept}, "engine": report.out.name}
 
 
-def parity(name: str, engines: Sequence[Path], pictures: int = 24) -> Json:
+def parity(name: str, engines: Sequence[Path]) -> Json:
     """All forms of a model over drawn pictures; the engines are its last rungs."""
     path = resolve_model(name)
     size_hw = (192, 320)
-    world = SyntheticWorld(3, 1, pictures, size_hw)
-    shown = [Shown(world, pictures, tuple(world.sequences))]
+    world = SyntheticWorld(3, 1, PICTURES, size_hw)
+    shown = [Shown(world, PICTURES, tuple(world.sequences))]
     files = [path.with_suffix(".safetensors"), path, *engines]
     ladder = climb([rung for file in files for rung in rungs_of(file, 1)], shown, TrackerConfig())
     return {"verdict": ladder.verdict(), **ladder.to_dict()}
@@ -124,11 +126,11 @@ class Drawn:
         """Nothing to close."""
 
 
-def stages(engine: Path, cuda_graph: bool, frames: int = 120) -> Json:
+def stages(engine: Path, cuda_graph: bool) -> Json:
     """Latency per stage by the clock, the network's also by the GPU's own events; and what part of
     a frame is not the network."""
     with closing(TensorRTSession(engine, cuda_graph=cuda_graph, timed=True)) as session:
-        report = bench(session, Drawn(frames + 20, (720, 1280)), BenchConfig(frames, 20))
+        report = bench(session, Drawn(FRAMES + 20, (720, 1280)), BenchConfig(FRAMES, 20))
         events: dict[str, list[float]] = {}
         blank = np.zeros((1, 3, *session.manifest.input.size_hw), session.manifest.input.dtype)
         for _ in range(ROUNDS):
@@ -153,23 +155,14 @@ def outside(latency_ms: Mapping[str, Mapping[str, float]]) -> float:
     return round(own / (own + latency_ms["infer"]["p50"]), 4)
 
 
-def batches(
-    checkpoint: Path, engines: Mapping[str, Path], device: str, batch: int, rounds: int = ROUNDS
-) -> Json:
+def batches(checkpoint: Path, engines: Mapping[str, Path], device: str, batch: int) -> Json:
     """Milliseconds of a whole batch: torch and the engines take turns. ``per_second``: pictures."""
     with ExitStack() as stack:
         calls: dict[str, Any] = dict(forms(checkpoint, batch, device, batch in COMPILED))
         for name, path in engines.items():
             session = stack.enter_context(closing(TensorRTSession(path, batch=batch)))
-            calls[name] = session_call(session, batch)
-        return measured(calls, batch, rounds)
-
-
-def session_call(session: TensorRTSession, batch: int) -> Any:
-    spec = session.manifest.input
-    noise = np.random.default_rng(0).integers(-128, 128, (batch, 3, *spec.size_hw))
-    images = noise.astype(spec.dtype)
-    return lambda: session.infer(images)
+            calls[name] = call_of(session, batch)
+        return measured(calls, batch, ROUNDS)
 
 
 def measured(calls: Mapping[str, Any], batch: int, rounds: int) -> Json:
@@ -187,9 +180,9 @@ def measured(calls: Mapping[str, Any], batch: int, rounds: int) -> Json:
     return found
 
 
-def one_pass(checkpoint: Path, device: str, rounds: int = ROUNDS) -> Json:
+def one_pass(checkpoint: Path, device: str) -> Json:
     """One network for all tasks against one for each, all in torch with float16."""
     calls: dict[str, Call] = one_or_three(checkpoint, device)
-    found = measured(calls, 1, rounds)
+    found = measured(calls, 1, ROUNDS)
     three = sum(found[name]["p50"] for name in calls if name != "shared")
     return {"networks": found, "shared_to_three": round(found["shared"]["p50"] / three, 4)}

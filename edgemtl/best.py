@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from edgemtl.engine.build import BuildOptions, BuildReport, build_engine, log_path, seen_from
-from edgemtl.engine.build_layers import LAYERS_SUFFIX
+from edgemtl.engine.build_layers import layers_path
 from edgemtl.engine.gpu import require_gpu
 from edgemtl.engine.manifest import Precision, manifest_path
 from edgemtl.engine.ort import OrtSession
@@ -198,7 +198,7 @@ def _deliver(report: BuildReport, out: Path) -> BuildReport:
         )
         shutil.copyfile(report.out, plan)
         manifest.write_text(engine.to_json(), encoding="utf-8")
-        for name in (log_path, lambda path: Path(f"{path}{LAYERS_SUFFIX}")):
+        for name in (log_path, layers_path):
             if name(report.out).is_file():
                 with atomic_path(name(out)) as copy:
                     shutil.copyfile(name(report.out), copy)

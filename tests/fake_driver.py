@@ -21,25 +21,25 @@ class FakeDriver:
         if gpu is not None:
             self._add_graph_calls(gpu)
 
-    def cuInit(self, flags: int) -> int:  # noqa: N802
+    def cuInit(self, flags: int) -> int:
         if self.gpu is not None and self.gpu.init_code:
             return self.gpu.init_code
         return 100 * (self.broken == "cuInit")
 
-    def cuDriverGetVersion(self, version: Any) -> int:  # noqa: N802
+    def cuDriverGetVersion(self, version: Any) -> int:
         version._obj.value = 12060 if self.gpu is None else self.gpu.cuda_version
         return 1 * (self.broken == "cuDriverGetVersion")
 
-    def cuDeviceGet(self, device: Any, ordinal: int) -> int:  # noqa: N802
+    def cuDeviceGet(self, device: Any, ordinal: int) -> int:
         device._obj.value = 5
         return 101 * (self.broken == "cuDeviceGet" or ordinal != 0)
 
-    def cuDeviceGetName(self, buffer: Any, size: int, device: Any) -> int:  # noqa: N802
+    def cuDeviceGetName(self, buffer: Any, size: int, device: Any) -> int:
         assert (size, device.value) == (len(buffer), 5)
         buffer.value = NAME.encode()
         return 1 * (self.broken == "cuDeviceGetName")
 
-    def cuDeviceGetAttribute(self, value: Any, which: int, device: Any) -> int:  # noqa: N802
+    def cuDeviceGetAttribute(self, value: Any, which: int, device: Any) -> int:
         assert device.value == 5
         value._obj.value = {75: CAPABILITY[0], 76: CAPABILITY[1]}[which]
         return 0

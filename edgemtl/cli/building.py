@@ -14,8 +14,10 @@ from edgemtl.console import finish, table
 from edgemtl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from edgemtl.best import BestReport
     from edgemtl.engine.bindings import Flavour as Library
-    from edgemtl.engine.build import BuildOptions
+    from edgemtl.engine.build import BuildOptions, BuildReport
+    from edgemtl.engine.build_check import CheckReport
     from edgemtl.engine.manifest import Precision as Named
 
 
@@ -94,7 +96,9 @@ def build(
 
     file, best = resolve_model(model), precision is Precision.BEST
     _only_with("best", best, eval=evaluation, budget=budget)
-    _only_with("fp16 or best", best or precision is Precision.FP16, images=images)
+    _only_with("fp16", precision is Precision.FP16, images=images)
+    if images is not None:
+        _require_no_overflow(file, images)
     if check:
         if precision is Precision.BEST:
             raise ConfigError("check: 'best' is measured on the device", "--precision int8 --check")
@@ -110,8 +114,6 @@ def build(
         timing_cache=timing_cache,
         profile=profile,
     )
-    if images is not None:
-        _require_no_overflow(file, images)
     if not best:
         _build(file, out, options, as_json)
         return
@@ -141,9 +143,7 @@ def _check(model: Path, precision: Named, as_json: bool) -> None:
     from edgemtl.engine.build_check import check_build
 
     report = check_build(model, precision)
-    rows = report.rows()
-    layers = [table(rows[1:], rows[0]), ""] if len(rows) > 1 else []
-    finish(report.to_dict(), "\n".join([*layers, report.text()]), as_json)
+    _tell(report, as_json)
     if report.errors:
         raise typer.Exit(1)
 
@@ -151,10 +151,7 @@ def _check(model: Path, precision: Named, as_json: bool) -> None:
 def _build(model: Path, out: Path, options: BuildOptions, as_json: bool) -> None:
     from edgemtl.engine.build import build_engine
 
-    report = build_engine(model, out, options)
-    rows = report.rows()
-    layers = [table(rows[1:], rows[0]), ""] if len(rows) > 1 else []
-    finish(report.to_dict(), "\n".join([*layers, report.text()]), as_json)
+    _tell(build_engine(model, out, options), as_json)
 
 
 def _best(
@@ -171,9 +168,14 @@ def _best(
     from edgemtl.quantize.budget import Budget
 
     mix = load_data(evaluation, "val", data_root)
-    report = build_best(model, out, options, mix, Budget.parse(budget))
-    rows = report.rows()
-    finish(report.to_dict(), f"{table(rows[1:], rows[0])}\n\n{report.text()}", as_json)
+    _tell(build_best(model, out, options, mix, Budget.parse(budget)), as_json)
+
+
+def _tell(report: BuildReport | CheckReport | BestReport, as_json: bool) -> None:
+    """Its table, if there is more than the heading, and its words."""
+    heading, *rows = report.rows()
+    shown = [table(rows, heading), ""] if rows else []
+    finish(report.to_dict(), "\n".join([*shown, report.text()]), as_json)
 
 
 def parse_batch(text: str | None) -> tuple[int, int, int] | None:

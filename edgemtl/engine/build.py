@@ -15,7 +15,7 @@ import edgemtl
 from edgemtl.engine.bindings import find_builder
 from edgemtl.engine.build_graph import choose_graph, model_argument
 from edgemtl.engine.build_job import BuildJob
-from edgemtl.engine.build_layers import LAYERS_SUFFIX, Layer, layer_rows, layers_json
+from edgemtl.engine.build_layers import Layer, layer_rows, layers_json, layers_path
 from edgemtl.engine.build_options import BuildOptions
 from edgemtl.engine.build_progress import run_cancellable
 from edgemtl.engine.build_proof import Proof, prove
@@ -119,12 +119,13 @@ def build_engine(model: Path, out: Path, options: BuildOptions) -> BuildReport:
             build_seconds=round(time.perf_counter() - started, 3),
         )
         proof = Proof(False) if here is None else prove(plan, engine, out, chosen)
-        layers = proof.layers or job.layers
-        if options.profile:
-            source = "engine" if proof.layers else "parsed"
-            write_text(Path(f"{out}{LAYERS_SUFFIX}"), layers_json(layers, source))
         plan_file.write_bytes(plan)
         manifest_file.write_text(engine.to_json(), encoding="utf-8")
+    layers = proof.layers or job.layers
+    if options.profile:
+        write_text(layers_path(out), layers_json(layers, "engine" if proof.layers else "parsed"))
+    else:
+        layers_path(out).unlink(missing_ok=True)  # of the engine that was here before
     return BuildReport(out, chosen.file, engine, len(plan), proof, layers)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
-
-LAYERS_SUFFIX = ".layers.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +19,11 @@ class Layer:
     dtype: str
     shape: tuple[int, ...]
     ms: float | None = None
+
+
+def layers_path(engine: Path) -> Path:
+    """``m.engine`` -> ``m.engine.layers.json``."""
+    return Path(f"{engine}.layers.json")
 
 
 def parsed_layers(network: Any) -> tuple[Layer, ...]:

@@ -19,6 +19,7 @@ from edgemtl.engine.session import Session
 from edgemtl.engine.tensorrt import TensorRTSession
 from edgemtl.errors import EngineError, MissingExtraError
 from edgemtl.evaluate.look import Shown, look
+from edgemtl.evaluate.parity import further_apart
 from edgemtl.evaluate.rungs import KINDS
 from edgemtl.graph.file import save_model
 from edgemtl.metrics.agreement import Agreement, compare_outputs
@@ -104,6 +105,8 @@ def differences(truth: Session, session: Session) -> list[str]:
         look(one, [Shown(world, _PICTURES)], TrackerConfig(), None, min_score=0.0)
         for one in (truth, session)
     )
+    if not second.finite:
+        return ["its outputs are not finite"]
     sure = max(_SURE, session.manifest.min_score)
     pairs = list(zip(first.outputs, second.outputs, strict=True))
     found = Agreement.combine([
@@ -115,6 +118,7 @@ def differences(truth: Session, session: Session) -> list[str]:
     told = (
         ("mean score difference by rank", ranks, bounds.score),
         ("mean image probability difference", probs, bounds.attribute),
+        ("other tasks' difference", further_apart(first, second, session.manifest), bounds.score),
     )
     return wrong + [
         f"{what} {value:.4g}, expected at most {bound:.4g}"

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from edgemtl.engine.session import Slot, Ticket
 from edgemtl.engine.slots import SLOTS, SlotRing
 from edgemtl.errors import EngineError, ModelError
-from edgemtl.manifest import Manifest, TensorInfo
+from edgemtl.manifest import Manifest, TensorInfo, manifest_from_metadata
 from edgemtl.records import NetOutputs, named_outputs
 
 
@@ -33,6 +35,19 @@ def model_bytes(path: Path) -> bytes:
     if not data:
         raise ModelError(f"{path}: the file is empty", "export the model again")
     return data
+
+
+def manifest_in(data: bytes, where: str) -> Manifest:
+    """The manifest of an ONNX file, before any backend loads it. Raises ModelError."""
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise ModelError(
+            f"{where}: not an ONNX file, or only a part of one ({len(data)} bytes)",
+            "copy it again, or export it again with 'edgemtl export'",
+        ) from error
+    return manifest_from_metadata({p.key: p.value for p in model.metadata_props}, where)
 
 
 class HostSession(ABC):

@@ -6,14 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
 from edgemtl.engine.host import (
     HostSession,
     check_runnable,
     default_threads,
     first_line,
+    manifest_in,
     model_bytes,
 )
 from edgemtl.engine.slots import SLOTS
@@ -22,7 +20,6 @@ from edgemtl.manifest import (
     Manifest,
     TensorInfo,
     check_against_graph,
-    manifest_from_metadata,
 )
 
 _DTYPES = {
@@ -61,7 +58,7 @@ class OpenVinoSession(HostSession):
         openvino = _package()
         self._threads, self._precision = threads or default_threads(), precision
         data = model_bytes(path)
-        manifest = _manifest(data, str(path))
+        manifest = manifest_in(data, str(path))
         core = openvino.Core()
         model = _read(core, data, path)
         inputs, outputs = _infos(model.inputs, ()), _infos(model.outputs, _names(manifest))
@@ -142,19 +139,6 @@ def _package() -> Any:
     except ImportError as error:
         raise MissingExtraError("openvino", "openvino", "the backend 'openvino'") from error
     return openvino
-
-
-def _manifest(data: bytes, where: str) -> Manifest:
-    """The manifest in the ONNX metadata, which OpenVINO itself does not hand out."""
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except DecodeError as error:
-        raise ModelError(
-            f"{where}: not an ONNX file, or only a part of one ({len(data)} bytes)",
-            "copy it again, or export it again with 'edgemtl export'",
-        ) from error
-    return manifest_from_metadata({p.key: p.value for p in model.metadata_props}, where)
 
 
 def _read(core: Any, data: bytes, path: Path) -> Any:

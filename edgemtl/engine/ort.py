@@ -6,9 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from edgemtl.engine.halves import computable
@@ -17,11 +15,12 @@ from edgemtl.engine.host import (
     check_runnable,
     default_threads,
     first_line,
+    manifest_in,
     model_bytes,
 )
 from edgemtl.engine.slots import SLOTS
 from edgemtl.errors import EngineError, ModelError
-from edgemtl.manifest import TensorInfo, check_against_graph, manifest_from_metadata
+from edgemtl.manifest import TensorInfo, check_against_graph
 
 _DTYPES = {
     "tensor(int8)": "int8",
@@ -53,10 +52,10 @@ class OrtSession(HostSession):
         if batch < 1:
             raise ValueError(f"batch: expected at least 1, got {batch}")
         self._threads = threads or default_threads()
-        self._emulates = _is_tensorrts(model_bytes(path))
-        self._session = _load(path, self._threads, self._emulates)
-        meta = self._session.get_modelmeta().custom_metadata_map
-        manifest = manifest_from_metadata(meta, str(path))
+        data = model_bytes(path)
+        manifest = manifest_in(data, str(path))
+        self._emulates = manifest.dialect == "trt"
+        self._session = _load(data, str(path), self._threads, self._emulates)
         inputs = _infos(self._session.get_inputs())
         check_against_graph(manifest, inputs, _infos(self._session.get_outputs()), str(path))
         check_runnable(manifest, inputs[0], batch, str(path))
@@ -91,16 +90,6 @@ class OrtSession(HostSession):
             raise EngineError(f"onnxruntime failed: {first_line(error)}") from error
 
 
-def _is_tensorrts(data: bytes) -> bool:
-    """Whether a file holds TensorRT's INT8 graph, asked before ONNX Runtime tries to fuse it."""
-    try:
-        model = onnx.ModelProto.FromString(data)
-        meta = {entry.key: entry.value for entry in model.metadata_props}
-        return manifest_from_metadata(meta, "").dialect == "trt"
-    except (DecodeError, ModelError):
-        return False  # what is wrong with it is told when it is loaded
-
-
 def _bind(bind: Any, name: str, view: NDArray[Any]) -> None:
     bind(name, "cpu", 0, view.dtype.type, view.shape, view.ctypes.data)
 
@@ -116,8 +105,7 @@ def _infos(tensors: list[Any]) -> list[TensorInfo]:
     ]
 
 
-def _load(path: Path, threads: int, emulate: bool) -> onnxruntime.InferenceSession:
-    data = model_bytes(path)
+def _load(data: bytes, where: str, threads: int, emulate: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -132,6 +120,6 @@ def _load(path: Path, threads: int, emulate: bool) -> onnxruntime.InferenceSessi
         )
     except Exception as error:  # see _run
         raise ModelError(
-            f"{path}: ONNX Runtime cannot load it: {first_line(error)}",
+            f"{where}: ONNX Runtime cannot load it: {first_line(error)}",
             "it must be a whole .onnx file; export it again with 'edgemtl export'",
         ) from error

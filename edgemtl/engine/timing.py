@@ -9,25 +9,25 @@ from typing import TypeVar
 import numpy as np
 
 from edgemtl.engine.session import Session
+from edgemtl.records import NetOutputs
 
 Name = TypeVar("Name", bound=str)
 
 _WARM_UP = 5
 
 
-def time_sessions(
-    sessions: Mapping[Name, Session], rounds: int, batch: int = 1
-) -> dict[Name, list[float]]:
-    """Milliseconds of ``batch`` pictures through each network, as :func:`take_turns`."""
+def time_sessions(sessions: Mapping[Name, Session], rounds: int) -> dict[Name, list[float]]:
+    """Milliseconds of one picture through each network, as :func:`take_turns`."""
+    return take_turns({name: call_of(session) for name, session in sessions.items()}, rounds)
 
-    def call(session: Session) -> Callable[[], object]:
-        spec = session.manifest.input
-        low = 0 if spec.dtype == "uint8" else -128
-        noise = np.random.default_rng(0).integers(low, low + 256, (batch, 3, *spec.size_hw))
-        pictures = noise.astype(spec.dtype)
-        return lambda: session.infer(pictures)
 
-    return take_turns({name: call(session) for name, session in sessions.items()}, rounds)
+def call_of(session: Session, batch: int = 1) -> Callable[[], NetOutputs]:
+    """A blocking run of ``batch`` pictures of noise."""
+    spec = session.manifest.input
+    low = 0 if spec.dtype == "uint8" else -128
+    noise = np.random.default_rng(0).integers(low, low + 256, (batch, 3, *spec.size_hw))
+    pictures = noise.astype(spec.dtype)
+    return lambda: session.infer(pictures)
 
 
 def take_turns(calls: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, list[float]]:

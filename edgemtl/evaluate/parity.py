@@ -19,6 +19,7 @@ from edgemtl.engine.session import Session
 from edgemtl.errors import ConfigError, EngineError, MissingExtraError
 from edgemtl.evaluate.look import Seen, Shown, look
 from edgemtl.evaluate.rungs import Rung
+from edgemtl.manifest import Manifest
 from edgemtl.metrics.agreement import Agreement, compare_outputs
 from edgemtl.metrics.tolerance import TOLERANCES, Kind
 from edgemtl.metrics.tracking import TrackingMeter, combine
@@ -160,8 +161,7 @@ def _compared(name: str, kind: Kind, session: Session, first: Seen, seen: Seen) 
         compare_outputs(a, b, min_score=manifest.min_score, min_iou=bounds.min_iou)
         for a, b in zip(first.outputs, seen.outputs, strict=True)
     ])  # fmt: skip
-    whole = [o.name for t in manifest.further for o in t.outputs if o.shape[:1] != ("K",)]
-    ids, further = _ids(first, seen), _further(first, seen, whole)
+    ids, further = _ids(first, seen), further_apart(first, seen, manifest)
     differs = bounds.exceeded(agreement, ids)
     if further > bounds.score:
         differs.append(f"other tasks differ by {further:.4g}, expected at most {bounds.score:.4g}")
@@ -180,10 +180,11 @@ def _ids(first: Seen, seen: Seen) -> float:
     return scores.idf1 if scores.truths or scores.boxes else math.nan
 
 
-def _further(first: Seen, seen: Seen, whole: Sequence[str]) -> float:
-    """The largest difference in the outputs ``whole``, as a part of the largest value there."""
+def further_apart(first: Seen, seen: Seen, manifest: Manifest) -> float:
+    """The largest difference in other tasks' outputs for a whole picture, as a part of the largest
+    value there; NaN where there are none."""
     shares = []
-    for name in whole:
+    for name in (o.name for t in manifest.further for o in t.outputs if o.shape[:1] != ("K",)):
         a, b = (np.stack([o.further[name] for o in s.outputs]).astype(float) for s in (first, seen))
         largest = max(float(np.abs(a).max(initial=0.0)), 1e-6)
         shares.append(float(np.abs(a - b).max(initial=0.0)) / largest)

@@ -122,12 +122,9 @@ def test_all_steps_on_a_gpu_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyP
     add_builder(sys.modules["tensorrt"])
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name, value in (("BATCHES", (1, 2)), ("COMPILED", ()), ("ROUNDS", 2)):
+    less = {"BATCHES": (1, 2), "COMPILED": (), "ROUNDS": 2, "FRAMES": 2, "PICTURES": 4}
+    for name, value in less.items():
         monkeypatch.setattr(gpu_steps, name, value)
-    for step in (gpu_steps.batches, gpu_steps.one_pass):
-        monkeypatch.setattr(step, "__defaults__", (2,))
-    monkeypatch.setattr(gpu_steps.stages, "__defaults__", (2,))
-    monkeypatch.setattr(gpu_steps.parity, "__defaults__", (4,))
     monkeypatch.setattr(timing, "_WARM_UP", 1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # ONNX Runtime's threads are here too

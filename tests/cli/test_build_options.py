@@ -46,7 +46,7 @@ def test_what_is_no_batch(text: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (("fp32", "--images", "x"), "--images: belongs to --precision fp16 or best"),
+        (("fp32", "--images", "x"), "--images: belongs to --precision fp16"),
         (("int8", "--budget", "det=1"), "--budget: belongs to --precision best"),
         (("fp16", "--eval", "d.toml"), "--eval: belongs to --precision best"),
         (("best",), "best is the fastest that keeps a budget, and needs one"),

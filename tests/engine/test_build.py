@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,12 +30,16 @@ from edgemtl.engine.build import BuildOptions, BuildReport, build_engine, log_pa
 from edgemtl.engine.build_graph import choose_graph
 from edgemtl.engine.build_layers import inspected_layers
 from edgemtl.engine.build_progress import run_cancellable
+from edgemtl.engine.build_proof import differences
 from edgemtl.engine.manifest import read_engine, read_engine_manifest
+from edgemtl.engine.ort import OrtSession
+from edgemtl.engine.session import Ticket
 from edgemtl.errors import EdgeMTLError, EngineError, MissingExtraError, ModelError, OutputError
 from edgemtl.graph.dialect import TRT, host_dialect
 from edgemtl.graph.file import save_model
 from edgemtl.graph.qdq import quantise_model
 from edgemtl.graph.ranges import save_ranges
+from edgemtl.records import NetOutputs
 
 
 @pytest.fixture(scope="module")
@@ -407,6 +412,22 @@ def test_an_engine_that_says_something_else_is_not_written(
     assert names(tmp_path) == {"cache", "m.engine.log"}
 
 
+def test_outputs_that_are_finite_on_noise_alone(models: Path) -> None:
+    class Spoilt(OrtSession):
+        def collect(self, ticket: Ticket) -> NetOutputs:
+            outputs = super().collect(ticket)
+            assert outputs.image_probs is not None
+            outputs.image_probs[...] = np.nan
+            return outputs
+
+    with (
+        closing(OrtSession(models / "m.onnx")) as truth,
+        closing(Spoilt(models / "m.onnx")) as spoilt,
+    ):
+        assert differences(truth, truth) == []
+        assert differences(truth, spoilt) == ["its outputs are not finite"]
+
+
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_lower_precisions_are_held_to_their_own_graph(
     models: Path, tmp_path: Path, fake: FakeBuild, precision: str
@@ -469,8 +490,9 @@ def test_without_a_gpu_the_layers_are_those_that_were_parsed(models: Path, tmp_p
     assert {"quantize", "dequantize"} <= {one.kind for one in report.layers}
     assert all(one.ms is None for one in report.layers)
     assert report.rows()[0] == ["layer", "kind", "type", "shape"]
-    plain = rtx_build(models / "m.onnx", tmp_path / "plain.engine", "int8")
+    plain = rtx_build(models / "m.onnx", tmp_path / "m.engine", "int8")
     assert (plain.layers, plain.rows()[1:]) == ((), [])
+    assert not (tmp_path / "m.engine.layers.json").exists(), "they were another engine's"
 
 
 @pytest.mark.parametrize(
