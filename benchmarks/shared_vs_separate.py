@@ -10,8 +10,8 @@ and rank-1 of the separate networks are of detections of the one with embeddings
 through the same tracker and the same evaluation as the shared network's. Latency is of ONNX
 Runtime on one thread, batch 1, all networks taking turns in one process; the separate networks' is
 their sum, in which embeddings are computed for 100 boxes as in the shared one. The backbone's
-weights: see benchmarks/train/street.toml. On real data the shared network is trained once more, for
-about as long as the three together: at the same number of steps it costs half of what they do.
+weights: see benchmarks/train/street.toml. The shared network is trained once more, for about as long
+as the three together: at the same number of steps it costs half of what they do.
 Without --part, the result is put together from the parts that are done. Exits 1 if a target is
 missed.
 """
@@ -75,9 +75,12 @@ REAL: study.Json = {
     "optimiser": {"rate": 1e-3, "backbone_rate": 0.25, "amp": "bf16"},
     "validate": {"every": 2000}, "data_checks": {"seconds": 2.0},
 }  # fmt: skip
-LONGER: study.Json = {"images": 16000, "loss": {"classify": 1.5}}
-"""The shared network once more, for about as long as the three train together; the image class,
-which learns slowest beside the others, weighs more."""
+LONGER: dict[str, study.Json] = {
+    "synthetic": {"images": 32000},
+    "real": {"images": 16000, "loss": {"classify": 1.5}},
+}
+"""The shared network once more, for about as long as the three train together; the image class of
+real pictures, which learns slowest beside the others, weighs more."""
 QUICK: study.Json = {"images": 64, "size_hw": [64, 96], "validate": {"every": 32, "limit": 60}}
 
 
@@ -173,10 +176,10 @@ def times_to_quality(facts: study.Json, names: dict[str, str]) -> study.Json:
 
 def synthetic(work: Path, seeds: Sequence[int], quick: bool) -> study.Json:
     """Each seed's figures, and their means."""
-    each = {}
+    each, more = {}, {}
     for seed in seeds:
-        folder = work / f"seed{seed}"
-        facts = prepare(folder, {**SYNTHETIC, "seed": seed}, None, quick)
+        folder, config = work / f"seed{seed}", {**SYNTHETIC, "seed": seed}
+        facts = prepare(folder, config, None, quick)
         scores = study.once(folder / "scores.json", lambda at=folder: evaluate(
             at, SYNTHETIC["data"], None))  # fmt: skip
         names = {"detect": "world.map", "classify": "world.top1", "embed": "world.rank1"}
@@ -185,18 +188,37 @@ def synthetic(work: Path, seeds: Sequence[int], quick: bool) -> study.Json:
             "training": {kind: {k: f[k] for k in TIMES} for kind, f in facts.items()},
             "time_to_quality": times_to_quality(facts, names),
         }
-    differences = {
-        task: [e["scores"]["shared"][task] - e["scores"]["separate"][task] for e in each.values()]
-        for task in next(iter(each.values()))["scores"]["shared"]
+        more[str(seed)] = longer(folder, config, LONGER["synthetic"], None, quick)
+    alone = {seed: one["scores"]["separate"] for seed, one in each.items()}
+    mean = {
+        task: statistics.mean(one["scores"][task] for one in more.values())
+        for task in next(iter(alone.values()))
     }
     return {
         "config": json.loads(json.dumps(SYNTHETIC, default=lambda path: path.name)),
         "seeds": each,
-        "difference": {
-            task: {"mean": round(statistics.mean(d), 4), "each": [round(v, 4) for v in d]}
-            for task, d in differences.items()
+        "difference": minus({k: one["scores"]["shared"] for k, one in each.items()}, alone),
+        "longer": {
+            "config": LONGER["synthetic"],
+            "seeds": more,
+            "scores": mean,
+            "difference": minus({k: one["scores"] for k, one in more.items()}, alone),
         },
         "cost": cost(work / f"seed{seeds[0]}", 5 if quick else ROUNDS),
+    }
+
+
+def minus(
+    shared: dict[str, dict[str, float]], separate: dict[str, dict[str, float]]
+) -> study.Json:
+    """What each score of the shared networks has more, of every seed and on average."""
+    each = {
+        task: [shared[seed][task] - separate[seed][task] for seed in shared]
+        for task in next(iter(shared.values()))
+    }
+    return {
+        task: {"mean": round(statistics.mean(d), 4), "each": [round(v, 4) for v in d]}
+        for task, d in each.items()
     }
 
 
@@ -212,7 +234,14 @@ def real(work: Path, root: Path, quick: bool) -> study.Json:
         "scores": {side: headline(scores[side]) for side in ("shared", "separate")},
         "sets": {side: scores[side]["sets"] for side in ("shared", "separate")},
         "intervals": intervals,
-        "longer": longer(work, root, quick),
+        "longer": {
+            "config": LONGER["real"],
+            **longer(work, REAL, LONGER["real"], root, quick),
+            "intervals": study.once(
+                work / "longer" / "intervals.json",
+                lambda: minus_separate(work, "longer", root, quick),
+            ),
+        },
         "training": {kind: {k: f[k] for k in TIMES} for kind, f in facts.items()},
         "time_to_quality": times_to_quality(facts, {
             "detect": "vehicles.map", "classify": "vehicles.top1", "embed": "pets.rank1",
@@ -233,24 +262,22 @@ def minus_separate(work: Path, name: str, root: Path, quick: bool) -> study.Json
     return {task: {k: round(v, 4) for k, v in d.items()} for task, d in found.items()}
 
 
-def longer(work: Path, root: Path, quick: bool) -> study.Json:
-    """The shared network trained with LONGER, against the separate ones as they are."""
-    name, config = "longer", study.merged(REAL, QUICK if quick else LONGER)
+def longer(
+    work: Path, base: study.Json, changes: study.Json, root: Path | None, quick: bool
+) -> study.Json:
+    """The shared network trained with ``changes``, of LONGER; the separate ones stay as they are."""
+    name, config = "longer", study.merged(base, QUICK if quick else changes)
     done = study.train(work / name, config, root)
     deploy(done.folder / "run", work / name, config["data"], root)
 
     def scores() -> study.Json:
-        with closing(sessions(work, name)[0]) as session:
-            return evaluate_model(session, load_data(REAL["data"], "val", root)).to_dict()
+        with closing(open_session(work / name / "fp32.onnx", threads=1)) as session:
+            return evaluate_model(session, load_data(base["data"], "val", root)).to_dict()
 
     found = study.once(work / name / "scores.json", scores)
     return {
-        "config": LONGER,
         "scores": headline(found),
         "sets": found["sets"],
-        "intervals": study.once(
-            work / name / "intervals.json", lambda: minus_separate(work, name, root, quick)
-        ),
         "training": {"cpu_s": done.cpu_s, "wall_s": done.wall_s},
     }
 
