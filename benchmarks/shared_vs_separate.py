@@ -10,8 +10,8 @@ and rank-1 of the separate networks are of detections of the one with embeddings
 through the same tracker and the same evaluation as the shared network's. Latency is of ONNX
 Runtime on one thread, batch 1, all networks taking turns in one process; the separate networks' is
 their sum, in which embeddings are computed for 100 boxes as in the shared one. The backbone's
-weights: see benchmarks/train/street.toml. The shared network is trained once more, for about as long
-as the three together: at the same number of steps it costs half of what they do.
+weights: see benchmarks/train/street.toml. The shared network is trained once more, for about as
+long as the three together: at the same number of steps it costs half of what they do.
 Without --part, the result is put together from the parts that are done. Exits 1 if a target is
 missed.
 """
@@ -208,9 +208,7 @@ def synthetic(work: Path, seeds: Sequence[int], quick: bool) -> study.Json:
     }
 
 
-def minus(
-    shared: dict[str, dict[str, float]], separate: dict[str, dict[str, float]]
-) -> study.Json:
+def minus(shared: dict[str, dict[str, float]], separate: dict[str, dict[str, float]]) -> study.Json:
     """What each score of the shared networks has more, of every seed and on average."""
     each = {
         task: [shared[seed][task] - separate[seed][task] for seed in shared]
@@ -265,7 +263,7 @@ def minus_separate(work: Path, name: str, root: Path, quick: bool) -> study.Json
 def longer(
     work: Path, base: study.Json, changes: study.Json, root: Path | None, quick: bool
 ) -> study.Json:
-    """The shared network trained with ``changes``, of LONGER; the separate ones stay as they are."""
+    """The shared network trained with ``changes``, of LONGER, and what it is worth."""
     name, config = "longer", study.merged(base, QUICK if quick else changes)
     done = study.train(work / name, config, root)
     deploy(done.folder / "run", work / name, config["data"], root)
