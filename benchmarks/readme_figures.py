@@ -28,6 +28,7 @@ TOUR_TEXT = {
     "track": "The tracker alone, over detections of any origin:",
     "doctor": "What this machine can do, and what is missing:",
 }
+CIFAR = {"alone": "a network of its own", "joint": "one that finds vehicles, too"}
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -201,6 +202,25 @@ def against_yolo26() -> str:
     ]  # fmt: skip
     header = ["vehicles, validation", "minutes of one thread to train", "mAP50-95", "mAP50",
               "parameters (M)", "ms"]  # fmt: skip
+    return _table(header, rows)
+
+
+def cifar10() -> str:
+    """CIFAR-10 by a network of its own and beside boxes."""
+    rows = []
+    for kind, one in _load("cifar10")["kinds"].items():
+        scores = one["sets"]["cifar"]["classification"]
+        classes = scores["per_class"].values()
+        means = [sum(c[key] for c in classes) / len(classes) for key in ("precision", "recall")]
+        boxes = one["sets"].get("vehicles", {}).get("detection")
+        seen = one["pictures_seen"] * one["shares"].get("classify", 1.0)
+        rows.append([
+            CIFAR[kind], f"{scores['top1']:.3f}", *(f"{mean:.3f}" for mean in means),
+            f"{boxes['map50']:.3f}" if boxes else "", f"{seen / 1e3:.0f}",
+            f"{one['cost']['cpu_s'] / 60:.0f}",
+        ])  # fmt: skip
+    header = ["CIFAR-10", "accuracy", "precision", "recall", "mAP50 of vehicles",
+              "thousand of its pictures seen", "minutes of processor"]  # fmt: skip
     return _table(header, rows)
 
 
@@ -387,7 +407,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "int8_targets": int8_targets, "against_yolo26": against_yolo26,
     "shared_vs_separate": shared_vs_separate, "quantise_aware": quantise_aware,
     "preprocessing": preprocessing, "trackers": trackers, "tracker_speed": tracker_speed,
-    "adopted": adopted,
+    "adopted": adopted, "cifar10": cifar10,
 }  # fmt: skip
 
 

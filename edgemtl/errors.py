@@ -6,7 +6,8 @@
     ├── SourceError         a video, camera or folder that cannot be read
     ├── ModelError          a file that is not an edgemtl model, or contradicts itself
     ├── EngineError         a session or an engine that cannot be made or run
-    │   └── StaleEngineError    an engine that must be built again; the hint is the command
+    │   ├── StaleEngineError    an engine that must be built again; the hint is the command
+    │   └── NoDeviceError       there is no GPU, or no driver, on this machine
     ├── CalibrationError    ranges that cannot be measured or applied
     ├── OutputError         a result that cannot be written
     ├── ProcessError        one of several processes of a run is gone
@@ -54,6 +55,10 @@ class EngineError(EdgeMTLError):
 
 class StaleEngineError(EngineError):
     """An engine that must be built again, for this machine or from a model that has changed."""
+
+
+class NoDeviceError(EngineError):
+    """This machine has no GPU, or no driver for it."""
 
 
 class CalibrationError(EdgeMTLError):

@@ -22,9 +22,17 @@ _OFFSET = 1 / 8
 
 
 def choose_output(
-    found: Mapping[str, NDArray[Any]], decode: str, classes: int, wanted: str | None, where: str
+    found: Mapping[str, NDArray[Any]],
+    decode: str,
+    classes: int,
+    wanted: str | None,
+    where: str,
+    named: bool = False,
 ) -> str:
-    """The output of the kind's layout for so many classes. Raises ModelError unless it is one."""
+    """The output of the kind's layout for so many classes. Raises ModelError unless it is one.
+
+    ``named``: the file itself says so many, which another number would contradict.
+    """
     if wanted is not None and wanted not in found:
         raise ModelError(
             f"{where}: no output '{wanted}', there are {_listed(found)}", "choose one of them"
@@ -41,7 +49,7 @@ def choose_output(
     raise ModelError(
         f"{where}: no output is of the kind '{decode}', float32 {LAYOUTS[decode]} with "
         f"{classes} classes: {_listed({name: found[name] for name in names})}",
-        _suggestion(found, names, decode, classes),
+        _suggestion(found, names, decode, classes, named),
     )
 
 
@@ -54,7 +62,7 @@ def _fits(values: NDArray[Any], decode: str, classes: int) -> bool:
 
 
 def _suggestion(
-    found: Mapping[str, NDArray[Any]], names: list[str], decode: str, classes: int
+    found: Mapping[str, NDArray[Any]], names: list[str], decode: str, classes: int, named: bool
 ) -> str:
     """Which kind, or which number of classes, would fit."""
     for other in LAYOUTS:
@@ -64,7 +72,8 @@ def _suggestion(
         values = found[name]
         if decode in _FRONT and values.ndim == 3:
             width, rows = values.shape[2 if decode == "yolox" else 1], max(values.shape[1:])
-            if _FRONT[decode] < width < rows:
+            alone = all(len(v.shape) == 3 for v in found.values())  # masks have four axes
+            if _FRONT[decode] < width < rows and alone and not named:
                 return f"'{name}' has room for {width - _FRONT[decode]} classes; name so many"
     return (
         f"export the original as a plain detector whose output is {LAYOUTS[decode]}: without "
@@ -72,8 +81,11 @@ def _suggestion(
     )
 
 
-def check_scores(values: NDArray[np.float32], decode: str, name: str, where: str) -> None:
-    """Raise ModelError unless scores are probabilities, and the classes of ``n6`` whole numbers."""
+def check_scores(
+    values: NDArray[np.float32], decode: str, classes: int, name: str, where: str
+) -> None:
+    """Raise ModelError unless scores are probabilities, and the classes of ``n6`` whole numbers
+    below ``classes``."""
     scores = {
         "yolox": values[:, :, 4:],
         "yolov8": values[:, 4:],
@@ -85,10 +97,19 @@ def check_scores(values: NDArray[np.float32], decode: str, name: str, where: str
             f"{where}: the scores in '{name}' run from {low:.3g} to {high:.3g}, expected 0 to 1",
             "is it another decode kind? Logits need their sigmoid in the graph",
         )
-    if decode == "n6" and not np.array_equal(values[:, :, 5], np.rint(values[:, :, 5])):
+    if decode != "n6":
+        return
+    labels = values[:, :, 5]
+    if not np.array_equal(labels, np.rint(labels)):
         raise ModelError(
             f"{where}: the sixth column of '{name}' does not hold whole numbers, the classes",
             "n6 is x1, y1, x2, y2, score, class",
+        )
+    largest = int(labels[values[:, :, 4] > 0].max(initial=0))  # empty rows score nothing
+    if largest >= classes:
+        raise ModelError(
+            f"{where}: '{name}' tells of class {largest}, and {classes} classes are named",
+            "name all of them, from class 0 on",
         )
 
 

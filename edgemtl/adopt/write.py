@@ -113,9 +113,11 @@ def adopt(model: Path, out: Path, options: AdoptOptions) -> AdoptReport:
     graph = upgraded(original, where)
     image = the_image(graph, where)
     fix_size(image, options.size_hw, where)
+    _refuse_batches(image, where)
     spec = _input_spec(image, options)
     found = _probe(graph, image, spec, where)
-    name = choose_output(found, options.decode, len(classes), options.output, where)
+    named = options.classes is None
+    name = choose_output(found, options.decode, len(classes), options.output, where, named)
     _same_as_before(original, graph, name, found[name], spec, where)
     manifest = _manifest(out, options, spec, classes, name, found[name], where)
     keep_output(graph, name, found[name].shape[1:])
@@ -131,6 +133,16 @@ def _refuse_own(model: onnx.ModelProto, where: str) -> None:
     if text is not None and parse_manifest(text, where).decode == "edgemtl":
         raise ModelError(
             f"{where}: has its manifest already, it is edgemtl's own", f"edgemtl info {where}"
+        )
+
+
+def _refuse_batches(image: onnx.ValueInfoProto, where: str) -> None:
+    """Raise ModelError for a graph that always takes several pictures: a video's come singly."""
+    fixed = dims_of(image)[0]
+    if fixed is not None and fixed > 1:
+        raise ModelError(
+            f"{where}: the graph takes exactly {fixed} pictures at a time",
+            "export the original with an open batch, or with a batch of 1",
         )
 
 
@@ -172,7 +184,7 @@ def _manifest(
     usual, anchors = CONVENTIONS[options.decode], values.shape[1]
     if options.decode == "yolov8":
         anchors = values.shape[2]
-    check_scores(values, options.decode, name, where)
+    check_scores(values, options.decode, len(classes), name, where)
     grid = options.decode == "yolox" and is_grid(values, spec.size_hw)
     if grid:
         check_grid(anchors, spec.size_hw, name, where)
@@ -196,10 +208,10 @@ def _manifest(
     )
 
 
-def _noise(spec: InputSpec, batch: int) -> NDArray[np.float32]:
+def _noise(spec: InputSpec) -> NDArray[np.float32]:
     """Blocky noise, as the network takes it: every stride sees structure."""
     random, (height, width) = np.random.default_rng(0), spec.size_hw
-    coarse = random.integers(0, 256, (batch, 3, -(-height // 16), -(-width // 16)))
+    coarse = random.integers(0, 256, (1, 3, -(-height // 16), -(-width // 16)))
     levels = coarse.repeat(16, 2).repeat(16, 3)[:, :, :height, :width]
     return (levels * spec.scale + spec.offset).astype(np.float32)
 
@@ -207,7 +219,7 @@ def _noise(spec: InputSpec, batch: int) -> NDArray[np.float32]:
 def _probe(
     graph: onnx.ModelProto, image: onnx.ValueInfoProto, spec: InputSpec, where: str
 ) -> dict[str, NDArray[Any]]:
-    """Every output for one picture of noise (or as many as the graph insists on)."""
+    """Every output for one picture of noise."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
@@ -215,8 +227,7 @@ def _probe(
             graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         names = [output.name for output in session.get_outputs()]
-        pictures = _noise(spec, dims_of(image)[0] or 1)
-        return dict(zip(names, session.run(names, {image.name: pictures}), strict=True))
+        return dict(zip(names, session.run(names, {image.name: _noise(spec)}), strict=True))
     except Exception as error:  # ONNX Runtime raises classes of its own, without a base
         raise ModelError(
             f"{where}: ONNX Runtime cannot run it: {' '.join(str(error).split())[:200]}",

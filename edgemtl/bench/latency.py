@@ -30,6 +30,7 @@ STAGES = ("decode", "preprocess", "infer", "postprocess", "track")
 TOTAL = "total"
 _UNSTABLE = 0.1  # halves of a run may differ by this part of the median
 _CLOCK_DROP = 0.1
+_ENOUGH = 20  # frames, for a p95 and a drift that mean something
 _SPREAD = 1.5  # p95 / p50 of a network that does the same work every time
 
 
@@ -119,7 +120,7 @@ class BenchReport:
             rows.append([name, f"{p.p50:.2f}", f"{p.p95:.2f}", f"{p.p99:.2f}"])
         rows.append(["frames per second", f"{self.fps:.1f}"])
         rows.append([f"{self.model} ({self.precision}) on {self.backend}"])
-        rows.append([f"{self.host['cpu']}, {self.host['cores']} cores"])
+        rows.append([f"{self.host['cpu']}, {self.host['cores']} cores, {self.frames} frames"])
         board = board_line(self.host)
         rows += [[board]] if board else []
         rows.append([f"verdict: {self.verdict}" + "".join(f"; {d}" for d in self.doubts)])
@@ -214,7 +215,9 @@ def _doubts(infer_ns: list[int], before: dict[str, float], after: dict[str, floa
     """Why these figures may not hold: the run drifted, or the clock fell."""
     doubts = []
     half = len(infer_ns) // 2
-    if half >= 10:
+    if len(infer_ns) < _ENOUGH:
+        doubts.append(f"{len(infer_ns)} frames are too few to tell, {_ENOUGH} are the least")
+    else:
         early, late = statistics.median(infer_ns[:half]), statistics.median(infer_ns[half:])
         drift = abs(late - early) / statistics.median(infer_ns)
         if drift > _UNSTABLE:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from edgemtl.cli.options import (
 from edgemtl.cli.sessions import open_model
 from edgemtl.console import finish, table
 from edgemtl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgemtl.data.problems import Problem
 
 
 def evaluate(
@@ -94,7 +97,17 @@ def evaluate(
         )
         if rows
     )
+    text += "".join(f"\n\n{note}" for note in _not_scored(result.left_out, mix.problems))
     finish({**result.to_dict(), "problems": len(mix.problems)}, text, as_json)
+
+
+def _not_scored(left_out: Sequence[str], problems: Sequence[Problem]) -> Iterator[str]:
+    """What people should know of scores that look complete."""
+    if left_out:
+        yield f"not scored, the model has no such class: {', '.join(left_out)}"
+    if problems:
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems, the first"
+        yield f"the data have {count}: {problems[0]}"
 
 
 def _climb(
@@ -107,7 +120,7 @@ def _climb(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """The parity ladder. Exits with 1 if a rung differs."""
+    """The parity ladder. Exits with 1 if a rung differs, or nothing could be compared."""
     from edgemtl.data.config import load_data
     from edgemtl.evaluate.look import shown_of_data, shown_of_path
     from edgemtl.evaluate.parity import climb
@@ -128,7 +141,7 @@ def _climb(
     absent = [f"{row.name}: {row.absent}" for row in ladder.rows if row.absent]
     text = "\n\n".join([table(rows, header), *absent, ladder.verdict()])
     finish(ladder.to_dict(), text, as_json)
-    if ladder.first_different is not None:
+    if ladder.first_different is not None or not ladder.compared:
         raise typer.Exit(1)
 
 

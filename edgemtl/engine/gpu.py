@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from edgemtl.errors import EngineError
+from edgemtl.errors import EngineError, NoDeviceError
 
 # enumerators of CUdevice_attribute (cuda.h)
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
@@ -49,8 +49,8 @@ def find_gpu() -> Gpu | None:
 
 
 def require_gpu(purpose: str, hint: str) -> Gpu:
-    """As :func:`find_gpu`; raises EngineError, naming ``purpose``, where there is none, or where
-    the driver does not start."""
+    """As :func:`find_gpu`; raises NoDeviceError, naming ``purpose``, where there is none, and
+    EngineError where the driver does not start."""
     gpu = find_gpu()
     if gpu is not None:
         return gpu
@@ -67,7 +67,7 @@ def require_gpu(purpose: str, hint: str) -> Gpu:
             f"{purpose}: the NVIDIA driver does not start (cuInit: error {code})",
             "start the machine again; what does 'nvidia-smi' say?",
         )
-    raise EngineError(f"{purpose} needs an NVIDIA GPU and its driver; none was found", hint)
+    raise NoDeviceError(f"{purpose} needs an NVIDIA GPU and its driver; none was found", hint)
 
 
 def driver_cuda() -> str:

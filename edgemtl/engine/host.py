@@ -182,5 +182,7 @@ def check_runnable(manifest: Manifest, image: TensorInfo, batch: int, where: str
 
 
 def first_line(error: Exception) -> str:
-    """What a backend says first; the rest is its own traceback."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    """What a backend says first; the rest is its own traceback, places in its sources too."""
+    lines = [line for line in map(str.strip, str(error).splitlines()) if line]
+    said = [line for line in lines if not line.startswith("Exception from ")]
+    return (said or lines or [type(error).__name__])[0][:200]

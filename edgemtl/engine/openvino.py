@@ -15,7 +15,7 @@ from edgemtl.engine.host import (
     model_bytes,
 )
 from edgemtl.engine.slots import SLOTS
-from edgemtl.errors import EngineError, MissingExtraError, ModelError
+from edgemtl.errors import EngineError, MissingExtraError
 from edgemtl.manifest import (
     Manifest,
     TensorInfo,
@@ -145,7 +145,7 @@ def _read(core: Any, data: bytes, path: Path) -> Any:
     try:
         return core.read_model(data, b"")
     except Exception as error:  # see _compile
-        raise ModelError(
+        raise EngineError(
             f"{path}: OpenVINO cannot read it: {first_line(error)}",
             "run it with --backend onnxruntime, or export it again with 'edgemtl export'",
         ) from error

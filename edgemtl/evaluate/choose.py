@@ -21,6 +21,7 @@ from edgemtl.engine.session import Session
 from edgemtl.engine.timing import time_sessions
 from edgemtl.errors import EdgeMTLError, OutputError
 from edgemtl.evaluate.look import Shown, look
+from edgemtl.evaluate.parity import further_apart
 from edgemtl.files import make_folder, write_text
 from edgemtl.metrics.agreement import Agreement, compare_outputs
 from edgemtl.metrics.tolerance import TOLERANCES, Kind
@@ -89,6 +90,8 @@ def agree(default: Session, other: Session) -> bool:
         best = np.sort(a.scores[0])[::-1][:_CANDIDATES]
         lowest = float(best[-1]) if len(best) else 0.0
         found.append(compare_outputs(a, b, min_score=lowest, min_iou=bounds.min_iou))
+    if further_apart(first, second, default.manifest) > bounds.score:  # NaN: there is none
+        return False
     return not bounds.exceeded(Agreement.combine(found))
 
 

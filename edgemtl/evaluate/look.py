@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from edgemtl.data.images import ImageSource, VideoImages, open_images
 from edgemtl.engine.predict import Predictor
 from edgemtl.engine.session import Session
 from edgemtl.progress import track as progress
-from edgemtl.records import Detections, LetterboxGeometry, NetOutputs, Tracks
+from edgemtl.records import Detections, LetterboxGeometry, NetOutputs, RawOutputs, Tracks
 from edgemtl.track.presets import AnyTrackerConfig, make_tracker
 
 if TYPE_CHECKING:
@@ -49,23 +49,13 @@ def shown_of_path(path: Path, limit: int | None = None) -> list[Shown]:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """``outputs``: each picture decoded, boxes at the scale of the network's input; ``videos``: the
-    tracks of each video's frames.
+    tracks of each video's frames; ``finite``: whether all that came out of the network was, before
+    decoding, which drops what is not.
     """
 
-    outputs: list[NetOutputs] = field(default_factory=list)
-    videos: list[list[Tracks]] = field(default_factory=list)
-
-    @property
-    def finite(self) -> bool:
-        """Whether all that is told is finite; boxes and scores are, after decoding."""
-        told = (
-            values
-            for one in self.outputs
-            for values in (
-                one.embeddings, one.image_probs, *one.attributes.values(), *one.further.values()
-            )
-        )  # fmt: skip
-        return all(values is None or bool(np.isfinite(values).all()) for values in told)
+    outputs: list[NetOutputs]
+    videos: list[list[Tracks]]
+    finite: bool = True
 
 
 def look(
@@ -80,7 +70,8 @@ def look(
     ``name`` is what the progress bar shows, None: no bar. ``min_score`` of detections; default:
     the tracker's, or half of the model's. Raises DataError for a picture that cannot be read.
     """
-    manifest, seen = session.manifest, Seen()
+    manifest, seen = session.manifest, Seen([], [])
+    finite = True
     lowest = min(config.min_score, manifest.min_score / 2) if min_score is None else min_score
     predictor, detects = Predictor(session, lowest), "detect" in manifest.tasks
     places: Iterable[tuple[Shown, int]] = (
@@ -91,6 +82,7 @@ def look(
         places = progress(places, name, sum(one.count for one in shown))
     for one, index in places:
         outputs, geometry = predictor.outputs(one.source.image(index))
+        finite = finite and _finite(outputs)
         found = ops.decode(outputs, 0, geometry, lowest) if detects else None
         seen.outputs.append(_decoded(outputs, found, geometry))
         begun = next((s for s in one.sequences if s.start == index), None)
@@ -102,7 +94,16 @@ def look(
         if found is not None and tracker is not None and video is not None and index < video.stop:
             pts_ns = round((index - video.start) * 1e9 / video.fps)
             seen.videos[-1].append(tracker.step(found, pts_ns, geometry.src_hw))
-    return seen
+    return replace(seen, finite=finite)
+
+
+def _finite(outputs: NetOutputs) -> bool:
+    told = (
+        outputs.boxes_net, outputs.scores, outputs.embeddings, outputs.image_probs,
+        outputs.values if isinstance(outputs, RawOutputs) else None,
+        *outputs.attributes.values(), *outputs.further.values(),
+    )  # fmt: skip
+    return all(values is None or bool(np.isfinite(values).all()) for values in told)
 
 
 def _decoded(

@@ -50,11 +50,13 @@ def run_model(
     runs = tuple(SetRun(at(data), mix, data, options) for data in _chosen(mix, options))
     if not any(run.tasks for run in runs):
         labelled = sorted(set().union(*(run.data.tasks for run in runs)))
+        asked = f", --tasks asks for {list(options.tasks)}" if options.tasks else ""
         raise ConfigError(
             f"nothing to evaluate: the model does {list(session.manifest.tasks)} of "
             f"{list(session.manifest.classes)[:8]}, the data label {labelled} of "
-            f"{list(mix.classes)[:8]}",
-            "classes are matched by name; [[val]] sets need 'rename' where names differ",
+            f"{list(mix.classes)[:8]}{asked}",
+            "classes are matched by name; [[val]] sets need 'rename' where names differ"
+            + (", --tasks what both have" if asked else ""),
         )
     for run in runs:
         run.go()

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from edgemtl.engine.session import Session
-from edgemtl.errors import ConfigError, EngineError, MissingExtraError
+from edgemtl.errors import ConfigError, EngineError, MissingExtraError, NoDeviceError
 from edgemtl.evaluate.look import Seen, Shown, look
 from edgemtl.evaluate.rungs import Rung
 from edgemtl.manifest import Manifest
 from edgemtl.metrics.agreement import Agreement, compare_outputs
-from edgemtl.metrics.tolerance import TOLERANCES, Kind
+from edgemtl.metrics.tolerance import Kind, Tolerance, between
 from edgemtl.metrics.tracking import TrackingMeter, combine
 from edgemtl.track.presets import AnyTrackerConfig
 
@@ -65,12 +65,19 @@ class Ladder:
     def first_different(self) -> Row | None:
         return next((row for row in self.rows if row.differs), None)
 
+    @property
+    def compared(self) -> bool:
+        """Whether there was anything to compare the first rung with."""
+        return any(row.agreement is not None or row.differs for row in self.rows)
+
     def verdict(self) -> str:
         """One line for people."""
         row = self.first_different
         if row is not None:
             return f"the first rung that differs is {row.name}: {'; '.join(row.differs)}"
         run = sum(not row.absent for row in self.rows)
+        if not self.compared:
+            return "only one rung could be run, so nothing was compared: give other forms, too"
         found = [row.agreement for row in self.rows if row.agreement is not None]
         empty = bool(found) and not any(one.detections for one in found)
         note = "; nothing was detected in them, which proves little: name others"
@@ -108,8 +115,9 @@ class Ladder:
 def climb(rungs: Iterable[Rung], shown: Sequence[Shown], tracker: AnyTrackerConfig) -> Ladder:
     """Run all rungs over the same pictures and compare each with the first.
 
-    A rung whose package or device is absent is left out, and says so. Raises ConfigError if a rung
-    is another network, if there are no pictures, and if the first rung's outputs are not finite;
+    A rung whose package or device is absent is left out, and says so; one that cannot be run
+    though they are there, such as a stale engine, differs. Raises ConfigError if a rung is another
+    network, if there are no pictures, and if the first rung's outputs are not finite;
     MissingExtraError or EngineError if the first one cannot be run.
     """
     pictures = sum(one.count for one in shown)
@@ -117,28 +125,34 @@ def climb(rungs: Iterable[Rung], shown: Sequence[Shown], tracker: AnyTrackerConf
         raise ConfigError("parity: there is no picture to look at", "name others")
     first: Seen | None = None
     rows: list[Row] = []
-    contract: tuple[tuple[str, ...], ...] = ()
+    contract: tuple[object, ...] = ()
+    detects = False
     for rung in rungs:
         try:
             session = rung.open()
         except (MissingExtraError, EngineError) as error:
             if first is None:
                 raise
-            rows.append(Row(rung.name, rung.kind, "", absent=str(error)))
+            told = error.message if error.hint is None else f"{error.message} ({error.hint})"
+            if isinstance(error, MissingExtraError | NoDeviceError):
+                rows.append(Row(rung.name, rung.kind, "", absent=told))
+            else:
+                rows.append(Row(rung.name, rung.kind, "", differs=(f"it cannot be run: {told}",)))
             continue
         with closing(session):
             manifest, kind = session.manifest, rung.kind_of(session.manifest)
-            sizes = (*manifest.input.size_hw, manifest.embedding_dim)
             asked = (
-                manifest.tasks, manifest.classes, manifest.image_classes, tuple(map(str, sizes))
+                manifest.tasks, manifest.classes, manifest.image_classes, manifest.attributes,
+                manifest.further, manifest.input.size_hw, manifest.embedding_dim,
             )  # fmt: skip
             contract = contract or asked
             if asked != contract:
                 raise ConfigError(
-                    f"parity: {rung.name} is another network than {rows[0].name}: tasks, classes "
-                    "or input size differ",
+                    f"parity: {rung.name} is another network than {rows[0].name}: tasks, classes, "
+                    "attributes or input size differ",
                     "give the files of one network, at one input size",
                 )
+            detects = "detect" in manifest.tasks
             seen = look(session, shown, tracker, rung.name)
             if first is None and not seen.finite:
                 raise ConfigError(
@@ -149,12 +163,16 @@ def climb(rungs: Iterable[Rung], shown: Sequence[Shown], tracker: AnyTrackerConf
                 first = seen
                 rows.append(Row(rung.name, kind, session.backend))
                 continue
-            rows.append(_compared(rung.name, kind, session, first, seen))
-    return Ladder(pictures, tuple(rows), "detect" in (contract[0] if contract else ()))
+            assert rows[0].kind is not None
+            bounds = between(rows[0].kind, kind)
+            rows.append(_compared(rung.name, kind, bounds, session, first, seen))
+    return Ladder(pictures, tuple(rows), detects)
 
 
-def _compared(name: str, kind: Kind, session: Session, first: Seen, seen: Seen) -> Row:
-    bounds, manifest = TOLERANCES[kind], session.manifest
+def _compared(
+    name: str, kind: Kind, bounds: Tolerance, session: Session, first: Seen, seen: Seen
+) -> Row:
+    manifest = session.manifest
     if not seen.finite:
         return Row(name, kind, session.backend, differs=("its outputs are not finite",))
     agreement = Agreement.combine([

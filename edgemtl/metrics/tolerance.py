@@ -11,6 +11,7 @@ from typing import Literal
 from edgemtl.metrics.agreement import Agreement
 
 Kind = Literal["fp32", "fp16", "bf16", "int8"]
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Tolerance:
         """What is out of bounds, in words, head by head; empty if all is well."""
         pictures = found.images or 1
         same = found.same_image_class / pictures if not math.isnan(found.max_image_prob) else 1.0
+        another = 1 / pictures + _ROUNDING
         rows = [
             ("detections with a partner", found.match_rate, self.match_rate, False),
             ("mean box difference in px", found.mean_box_px, self.box_px, True),
@@ -43,7 +45,7 @@ class Tolerance:
             ("mean embedding cosine", found.mean_cosine, self.cosine, False),
             ("attribute probability difference", found.max_attribute, self.attribute, True),
             # a picture between two classes may fall to either side
-            ("pictures of the same class", same, self.scene - 1 / pictures, False),
+            ("pictures of the same class", same, self.scene - another, False),
             ("IDF1 of the tracks", ids, self.ids, False),
         ]
         return [
@@ -64,3 +66,8 @@ TOLERANCES: Mapping[Kind, Tolerance] = MappingProxyType(
 """Of float32: what another backend's rounding may do. Of the others: what the shipped networks
 keep, with room: a network that is apart by more was hurt. bfloat16 has eight bits of precision, and
 is no nearer to float32 than INT8 with ranges of its own for each tensor."""
+
+
+def between(a: Kind, b: Kind) -> Tolerance:
+    """The bounds for two forms of a network: those of the less exact one."""
+    return TOLERANCES[max(a, b, key=list(TOLERANCES).index)]

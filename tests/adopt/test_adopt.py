@@ -147,6 +147,7 @@ def test_initialisers_listed_as_inputs(tmp_path: Path) -> None:
         ("yolox", {"classes": ("a", "b")}, "2 classes", "room for 3 classes"),
         ("yolov8", {"classes": ("a",) * 2}, "2 classes", "room for 3 classes"),
         ("n6", {"output": "boxes"}, "no output 'boxes'", "choose"),
+        ("n6", {"classes": ("a",)}, "class 2, and 1 classes are named", "name all"),
         ("yolov8", {"scale": 0.0}, "scale", "p \\* scale"),
         ("yolov8", {"scale": float("nan")}, "scale", "p \\* scale"),
         ("yolov8", {"offset": float("inf")}, "offset", "p \\* scale"),
@@ -191,6 +192,27 @@ def _spoiled(kind: str, change: str) -> onnx.ModelProto:
         graph.initializer.append(numpy_helper.from_array(np.float32(0.25), "part"))
         last.op_type, last.input[:] = "Add", [last.input[0], "part"]
     return model
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_networks_with_masks_are_told_so(tmp_path: Path, named: bool) -> None:
+    """Not that they have room for more classes: the further channels are of the masks."""
+    model = foreign_model("yolov8", more=True)
+    options = replace(_options("yolov8"), classes=("a", "b"))
+    if named:
+        model.metadata_props.add(key="names", value="{0: 'a', 1: 'b'}")
+        options = replace(options, classes=None)
+    onnx.save(model, str(tmp_path / "seg.onnx"))
+    with pytest.raises(ModelError, match="no output is of the kind") as caught:
+        adopt(tmp_path / "seg.onnx", tmp_path / "o.onnx", options)
+    assert "without masks" in str(caught.value.hint)
+
+
+def test_graphs_of_several_pictures_are_refused(tmp_path: Path) -> None:
+    source = write_foreign(tmp_path / "m.onnx", "yolox", batch=4)
+    with pytest.raises(ModelError, match="exactly 4 pictures") as caught:
+        adopt(source, tmp_path / "o.onnx", _options("yolox"))
+    assert "open batch" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

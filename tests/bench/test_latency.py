@@ -219,8 +219,9 @@ COOL = {"clock_mhz": 3000.0, "gpu_clock_mhz": 1500.0, "load_1min": 1.0}
         (STEADY, {**COOL, "clock_mhz": 2800.0, "gpu_clock_mhz": 900.0}, ["gpu_clock_mhz fell"]),
         (STEADY, {"clock_mhz": 9000.0}, []),
         (STEADY, {}, []),
-        ([10 * MS], {}, []),
-        ([10 * MS] * 9 + [14 * MS] * 9, {}, []),  # too few frames to tell drift
+        ([10 * MS], {}, ["1 frames are too few"]),
+        ([10 * MS] * 9 + [14 * MS] * 9, {}, ["18 frames are too few"]),
+        ([10 * MS] * 20, {}, []),
     ],
 )
 def test_doubts(infer_ns: list[int], after: dict[str, float], words: list[str]) -> None:

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from edgemtl.manifest import Manifest
@@ -231,6 +233,35 @@ def test_eval_scores_the_synthetic_world(cli: Cli, tmp_path: Path) -> None:
     assert "macro-F1" in some
     assert "image class  precision" in some
     assert "mAP50" not in some
+
+
+def test_eval_tells_what_was_not_scored(cli: Cli, tiny: Path, tmp_path: Path) -> None:
+    picture = np.zeros((32, 64, 3), np.uint8)
+    (tmp_path / "pictures").mkdir()
+    assert cv2.imwrite(str(tmp_path / "pictures" / "a.png"), picture)
+    truth = {
+        "images": [
+            {"id": n, "file_name": name, "width": 64, "height": 32}
+            for n, name in enumerate(("a.png", "b.png"))
+        ],
+        "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "zebra"}],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [4, 4, 20, 20]}],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    data = tmp_path / "data.toml"
+    data.write_text(
+        'classes = ["a", "zebra"]\n[[val]]\nname = "v"\nformat = "coco"\nimages = "pictures"\n'
+        'annotations = "truth.json"\nlabels = ["a", "zebra"]\n',
+        encoding="utf-8",
+    )
+    done = cli("eval", tiny, "--data", data)
+    assert done.code == 0, done.err
+    assert "not scored, the model has no such class: zebra" in done.out
+    assert "the data have a problem: " in done.out
+    assert "b.png" in done.out
+    done = cli("eval", tiny, "--data", data, "--tasks", "attributes")
+    assert done.code == 1
+    assert "--tasks asks for ['attributes']" in done.err
 
 
 @pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs a TensorRT without a GPU")

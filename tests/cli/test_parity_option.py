@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,20 @@ def test_a_rung_that_differs_is_exit_code_1(
     assert done.code == 1
     assert done.json["first_different"].startswith("hurt.onnx, onnxruntime")
     assert done.json["pictures"] == 6
+
+
+def test_a_rung_alone_proves_nothing(
+    cli: Cli, tiny: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = tmp_path / "m.engine"
+    engine.write_bytes(b"no engine at all")
+    done = cli("eval", "--parity", tiny, engine, "--images", folder, "--limit", 2)
+    assert done.code == 1
+    assert "cannot be run" in done.out
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    done = cli("eval", "--parity", tiny, "--images", folder, "--limit", 2)
+    assert done.code == 1
+    assert "nothing was compared" in done.out
 
 
 @pytest.mark.parametrize(

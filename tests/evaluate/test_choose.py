@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,8 @@ from edgemtl.engine.ort import OrtSession
 from edgemtl.errors import EngineError
 from edgemtl.evaluate import choose
 from edgemtl.evaluate.choose import best_backend
+from edgemtl.manifest import Manifest
+from edgemtl.manifest_tasks import FurtherOutput, FurtherTask
 from edgemtl.records import NetOutputs
 
 _real_version = choose._version
@@ -82,6 +85,31 @@ def test_one_whose_probabilities_are_not_finite_is_not_chosen(
 
     monkeypatch.setattr(choose, "OpenVinoSession", Spoilt)
     assert best_backend(tiny, 1) == "onnxruntime"
+
+
+class WithCover(OrtSession):
+    """A network with a task more, whose output is ``said`` for every picture."""
+
+    said = 1.0
+
+    @property
+    def manifest(self) -> Manifest:
+        cover = FurtherOutput(name="cover_probs", dtype="float32", shape=(3,))
+        task = FurtherTask(name="cover", outputs=(cover,))
+        return super().manifest.model_copy(update={"further": (task,)})
+
+    def collect(self, ticket: Any) -> NetOutputs:
+        told = {"cover_probs": np.full((1, 3), self.said, np.float32)}
+        return replace(super().collect(ticket), further=told)
+
+
+@pytest.mark.parametrize(("said", "expected"), [(1.0, True), (-7.0, False)])
+def test_further_tasks_are_compared_too(
+    monkeypatch: pytest.MonkeyPatch, tiny: Path, said: float, expected: bool
+) -> None:
+    first, second = WithCover(tiny, threads=1), WithCover(tiny, threads=1)
+    monkeypatch.setattr(second, "said", said)
+    assert choose.agree(first, second) == expected
 
 
 def test_one_that_cannot_run_the_file_is_not_chosen(
