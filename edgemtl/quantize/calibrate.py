@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,10 @@ class OutputFiles:
         stem = out.with_suffix("")
         return OutputFiles(out, Path(f"{stem}.trt.onnx"), Path(f"{stem}.ranges.json"))
 
+    @property
+    def models(self) -> tuple[Path, Path]:
+        return self.host, self.trt
+
     def opened(self, stack: ExitStack) -> OutputFiles:
         """Temporary files that get these names when ``stack`` ends well: all of them or none."""
         names = (self.host, self.trt, self.table)
@@ -83,7 +88,7 @@ def calibrate(
     broken picture, OutputError before any work if nothing can be written.
     """
     files = OutputFiles.beside(Path(out))
-    source = open_float(Path(model), files.host)
+    source = open_float(Path(model), files)
     graph, manifest = source
     options = replace(options, batch=dims_of(graph.graph.input[0])[0] or options.batch)
     split = split_images(len(images), options.limit, options.held_out)
@@ -140,10 +145,20 @@ def report_of(
     )
 
 
-def open_float(model: Path, out: Path) -> TypedModel:
-    """A model that can be calibrated into ``out``. Raises CalibrationError or OutputError."""
-    if out.absolute() == model.absolute():
-        raise OutputError(f"out: '{out}' is the model itself", "name another file")
+def keep(kind: str, read: Path, written: Iterable[Path]) -> None:
+    """Raise OutputError if a file that is read would be lost: one of those to be written is it,
+    by whatever name. ``kind``: what it is."""
+    for path in written:
+        if path.resolve() == read.resolve():
+            raise OutputError(
+                f"out: '{path}', which is written, is the {kind} itself",
+                "name another --out: its .trt.onnx and .ranges.json are named after it",
+            )
+
+
+def open_float(model: Path, files: OutputFiles) -> TypedModel:
+    """A model that can be calibrated into ``files``. Raises CalibrationError or OutputError."""
+    keep("model", model, (*files.models, files.table))
     graph, manifest = load_model(model)
     if manifest.precision != "fp32":
         raise CalibrationError(
@@ -212,14 +227,16 @@ def table_of(
 def rebuild(model: Path, table: Path, out: Path) -> OutputFiles:
     """Both INT8 graphs again from a frozen table, without pictures; both are written or none.
 
-    Raises CalibrationError if the table belongs to another model, and if what comes of it is not
-    what the table says.
+    The table is not written again. Raises CalibrationError if it belongs to another model, and if
+    what comes of it is not what it says; OutputError if the model or the table would be lost.
     """
     files = OutputFiles.beside(Path(out))
+    keep("model", Path(model), files.models)
+    keep("table", Path(table), files.models)
     source = load_model(model)
     ranges = load_ranges(table)
     with ExitStack() as stack:
-        host, trt = (stack.enter_context(atomic_path(path)) for path in (files.host, files.trt))
+        host, trt = (stack.enter_context(atomic_path(path)) for path in files.models)
         for dialect, path in ((host_dialect(), host), (TRT, trt)):
             made = quantise_model(*source, ranges, dialect)
             known = ranges.graphs.get(dialect.key)

@@ -76,7 +76,7 @@ def calibrate_within(
     that shares pictures with the calibration, and where float32 is faster.
     """
     files = OutputFiles.beside(Path(out))
-    source = open_float(Path(model), files.host)
+    source = open_float(Path(model), files)
     options = replace(options, batch=dims_of(source[0].graph.input[0])[0] or options.batch)
     require_names(wanted.allow_overlap, [data.name for data in mix.sets])
     with ExitStack() as stack:

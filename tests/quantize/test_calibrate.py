@@ -76,6 +76,44 @@ def test_the_frozen_table_rebuilds_equal_graphs(
         assert canonical_hash(models[0]) == canonical_hash(models[1])
 
 
+@pytest.mark.parametrize(
+    ("model", "table", "out", "kind"),
+    [
+        ("m.onnx", "t.json", "m.onnx", "model"),
+        ("m.trt.onnx", "t.json", "m.onnx", "model"),
+        ("m.onnx", "t.json", "sub/../m.onnx", "model"),
+        ("m.onnx", "t.onnx", "t.onnx", "table"),
+        ("m.onnx", "t.trt.onnx", "t.onnx", "table"),
+    ],
+)
+def test_rebuilding_loses_neither_model_nor_table(
+    written: tuple[Path, CalibrationReport],
+    tmp_path: Path,
+    model: str,
+    table: str,
+    out: str,
+    kind: str,
+) -> None:
+    (tmp_path / "sub").mkdir()
+    kept = {model: "m.onnx", table: "m.int8.ranges.json"}
+    for name, original in kept.items():
+        (tmp_path / name).write_bytes((written[0] / original).read_bytes())
+    with pytest.raises(OutputError, match=f"the {kind} itself"):
+        rebuild(tmp_path / model, tmp_path / table, tmp_path / out)
+    for name, original in kept.items():
+        assert (tmp_path / name).read_bytes() == (written[0] / original).read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"sub", *kept}
+
+
+def test_a_table_may_have_the_name_that_calibrating_would_give_it(
+    written: tuple[Path, CalibrationReport], tmp_path: Path
+) -> None:
+    table = tmp_path / "m.int8.ranges.json"
+    table.write_bytes((written[0] / table.name).read_bytes())
+    files = rebuild(written[0] / "m.onnx", table, tmp_path / "m.int8.onnx")
+    assert files.table.read_bytes() == (written[0] / table.name).read_bytes()
+
+
 def test_a_table_of_another_model_is_refused(
     written: tuple[Path, CalibrationReport], tmp_path: Path
 ) -> None:
@@ -160,6 +198,17 @@ def test_minmax_and_limits(tmp_path: Path) -> None:
     assert (report.images, report.held_out, report.observer) == (7, 2, "minmax")
 
 
+def _named_as_sibling(folder: Path, name: str) -> tuple[Path, Noise, Path]:
+    """A model that is called as a file beside ``out.onnx`` will be."""
+    (folder / "m.onnx").rename(folder / name)
+    return folder / name, Noise(), folder / "out.onnx"
+
+
+def _linked(folder: Path) -> tuple[Path, Noise, Path]:
+    (folder / "link.onnx").symlink_to("m.onnx")
+    return folder / "link.onnx", Noise(), folder / "m.onnx"
+
+
 def _not_finite(folder: Path) -> tuple[Path, Noise, Path]:
     model = tiny_model()
     conv = next(n for n in model.graph.node if n.op_type == "Conv")
@@ -183,6 +232,14 @@ BAD: list[tuple[Callable[[Path], tuple[Path, Noise, Path]], type[EdgeMTLError], 
     (lambda f: (f / "m.onnx", Noise(), f / "no" / "out.onnx"), OutputError, "does not exist"),
     (lambda f: (f / "m.onnx", Noise(), f / "out.engine"), OutputError, r"\.onnx"),
     (lambda f: (f / "m.onnx", Noise(), f / "m.onnx"), OutputError, "the model itself"),
+    (
+        lambda f: (f / "m.onnx", Noise(), f / ".." / f.name / "m.onnx"),
+        OutputError,
+        "the model itself",
+    ),
+    (lambda f: _named_as_sibling(f, "out.trt.onnx"), OutputError, "the model itself"),
+    (lambda f: _named_as_sibling(f, "out.ranges.json"), OutputError, "the model itself"),
+    (_linked, OutputError, "the model itself"),
     (lambda f: (f / "gone.onnx", Noise(), f / "out.onnx"), ModelError, "cannot be read"),
     (_not_finite, CalibrationError, "tensor '"),
     (_int8_again, CalibrationError, "float32 model"),
