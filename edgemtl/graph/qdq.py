@@ -83,7 +83,9 @@ def insert_qdq(model: onnx.ModelProto, ranges: RangeTable, dialect: Dialect) -> 
             "INT8 makes sense for convolutional networks",
         )
     if dialect.half:
-        largest = max(abs(end) for end in ranges.span(plan.tensors))
+        # what lies between layers in float is not in the plan, and float16 must hold it, too
+        every = (t for t in plan_quantisation(index).tensors if t in ranges.ranges)
+        largest = max(map(abs, ranges.span(tuple(dict.fromkeys((*plan.tensors, *every))))))
         dialect = replace(dialect, half=fits_fp16(index, largest))
     made = _Rewriter(index, plan, ranges, dialect).rewrite(model)
     return halve_quantised(made, index) if dialect.half else made

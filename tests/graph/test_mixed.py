@@ -95,6 +95,25 @@ def test_what_float16_cannot_hold_stays_float32(what: str) -> None:
     assert TensorProto.FLOAT16 not in _types(insert_qdq(model, table, TRT)).values()
 
 
+def test_what_lies_between_layers_in_float_counts_too() -> None:
+    """A layer may be left in float for the very values that float16 does not hold."""
+    model = tiny_model()
+    index = GraphIndex(model)
+    whole = plan_quantisation(index)
+    floats = tuple(node.output[0] for node in whole.convs[:-1])
+    inner = set(whole.tensors) - set(plan_quantisation(index, floats).tensors)
+    assert inner
+    table = _measured(model, float_layers=floats)
+    assert TensorProto.FLOAT16 in _types(insert_qdq(model, table, TRT)).values()
+    for name in sorted(inner):
+        huge = table.model_copy(update={"ranges": {**table.ranges, name: (-1.0, 1e5)}})
+        assert TensorProto.FLOAT16 not in _types(insert_qdq(model, huge, TRT)).values(), name
+    # a table need not know them: they are not quantised
+    known = {k: v for k, v in table.ranges.items() if k not in inner}
+    bare = table.model_copy(update={"ranges": known})
+    assert TensorProto.FLOAT16 in _types(insert_qdq(model, bare, TRT)).values()
+
+
 def test_a_host_has_no_half() -> None:
     model = tiny_model()
     assert TensorProto.FLOAT16 not in _types(insert_qdq(model, _measured(model), ORT_X86)).values()
