@@ -60,6 +60,10 @@ class Sample:
         detects = ("map", "map50") if self._meter.result().truths else ()
         return (*detects, *(score for score in SCORES if score in self._tallies))
 
+    def pictures(self, name: str) -> int:
+        """How many pictures count for a share: top1, idf1 or rank1."""
+        return int(np.count_nonzero(self._tallies.get(name, self._nothing()).whole))
+
     def score(self, name: str, times: F64) -> float:
         """One of SCORES, in which each picture counts ``times`` f64 [pictures]; NaN without truth.
 

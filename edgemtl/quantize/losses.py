@@ -63,14 +63,12 @@ class Measured:
         return (*(s for s in _SAMPLED if s in self.sample.known), *tracked)
 
     def seen(self, score: str) -> int:
-        """Pictures that a score is of."""
+        """Pictures that a score is of; for retrieval those that ask for somebody."""
         if score == "map":
             return sum(len(r.indices) for r in self._runs if r.detection is not None)
-        if score == "top1":
-            return sum(len(r.scene.truth) for r in self._runs if r.scene is not None)
         if score in _TRACKED:
             return sum(len(r.kept) for r in self._runs)
-        return sum(len(r.indices) for r in self._runs if r.retrieval is not None)
+        return self.sample.pictures(score)
 
     @cached_property
     def tracked(self) -> list[TrackingScores]:

@@ -50,6 +50,11 @@ class Trial:
         return self.verdict == "unresolved" and self.worst.share <= 1
 
     @property
+    def blind(self) -> bool:
+        """Whether a score is of so few pictures that nothing could be told to keep its budget."""
+        return any(one.verdict == "unresolved" and one.seen < one.least for one in self.every)
+
+    @property
     def broken(self) -> tuple[str, ...]:
         """Tasks of the budget that lose too much, or seem to."""
         over = (one.task for one in self.every if one.verdict == "breaks" or one.share > 1)
@@ -86,7 +91,7 @@ class Search:
         for observer in self.observers:
             if self._keeps(Candidate(observer)):
                 return self.trials[-1]
-            if self.trials[-1].hopeful:
+            if self.trials[-1].hopeful or self.trials[-1].blind:
                 raise unresolved(self.trials[-1])
         best = nearest(self.trials)
         observer = best.candidate.observer

@@ -58,6 +58,23 @@ def test_every_data_set_gives_as_many_pictures_as_it_has() -> None:
     assert [len(times) for times in draws((), 2)] == [0, 0]
 
 
+def test_sets_of_one_picture_are_drawn_from_together() -> None:
+    drawn = list(draws((1, 4, 1, 0, 1), 200))
+    apart = np.array([0, 5, 6])
+    assert all((t[apart].sum(), t[1:5].sum()) == (3, 4) for t in drawn)
+    assert {tuple(t[apart]) for t in drawn} >= {(1, 1, 1), (3, 0, 0), (0, 0, 3)}
+    values = np.array([0.0, 1.0, 0.0, 1.0])
+    found = paired_interval(lambda t: values @ t / 4, lambda _: 0.0, [1, 1, 1, 1], 400)
+    assert (found.low, found.value, found.high) == (0.0, 0.5, 1.0)
+
+
+@pytest.mark.parametrize("sizes", [[1], [0, 1]])
+def test_one_picture_tells_nothing_of_others(sizes: list[int]) -> None:
+    found = paired_interval(lambda t: 0.5 * t.sum(), lambda _: 0.0, sizes, 20)
+    assert found.value == 0.5
+    assert np.isnan([found.low, found.high]).all()
+
+
 def scattered(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """One picture: truth, and detections near it and elsewhere; sometimes there is nothing."""
     truth = rng.uniform(0, 80, (rng.integers(0, 5), 2)).repeat(2, 0).reshape(-1, 4)

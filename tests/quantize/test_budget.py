@@ -59,15 +59,31 @@ def test_a_task_that_nothing_tells_is_refused() -> None:
 def test_how_many_pictures_would_do() -> None:
     wide = Loss("map", 0.5, Interval(0.2, -1.8, 2.2), 100, budget=1.0)
     assert wide.needed == 400
-    # one picture of a hundred is a point: too coarse for half a point, whatever the interval
-    coarse = Loss("top1", 0.9, Interval(0.0, 0.0, 0.0), 100, budget=0.5)
-    assert (coarse.verdict, coarse.needed) == ("unresolved", 800)
-    assert Loss("top1", 0.9, Interval(0.0, 0.0, 0.0), 800, budget=0.5).verdict == "keeps"
     told = wide.to_dict()
     assert (told["fp32"], told["int8"]) == (0.5, pytest.approx(0.498))
     assert told["verdict"] == "unresolved"
     unknown = Loss("map", 0.5, Interval(math.nan, math.nan, math.nan), 10, budget=1.0)
     assert (unknown.to_dict()["int8"], unknown.to_dict()["low"]) == (None, None)
+
+
+@pytest.mark.parametrize("score", ["map", "top1", "rank1", "hota", "idf1"])
+def test_a_handful_of_pictures_is_no_evidence(score: str) -> None:
+    for points in (0.0, 60.0):  # neither for nor against
+        few = Loss(score, 0.9, Interval(points, points, points), 19, budget=20.0)
+        assert (few.verdict, few.needed) == ("unresolved", 20)
+    assert Loss(score, 0.9, Interval(0.0, 0.0, 0.0), 20, budget=20.0).verdict == "keeps"
+    assert Loss(score, 0.9, Interval(60.0, 60.0, 60.0), 20, budget=20.0).verdict == "breaks"
+    one = Loss(score, 0.9, Interval(0.0, math.nan, math.nan), 1, budget=20.0)
+    assert (one.verdict, one.needed) == ("unresolved", 20)
+    assert Loss(score, 0.9, Interval(0.0, 0.0, 0.0), 1).needed == 0
+
+
+@pytest.mark.parametrize("score", ["top1", "rank1"])
+def test_a_share_has_grains(score: str) -> None:
+    # one picture of a hundred is a point: too coarse for half a point, whatever the interval
+    coarse = Loss(score, 0.9, Interval(0.0, 0.0, 0.0), 100, budget=0.5)
+    assert (coarse.verdict, coarse.needed) == ("unresolved", 800)
+    assert Loss(score, 0.9, Interval(0.0, 0.0, 0.0), 800, budget=0.5).verdict == "keeps"
 
 
 @pytest.mark.parametrize("key", ["repeats", "jitters"])

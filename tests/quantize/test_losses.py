@@ -49,7 +49,11 @@ def test_a_model_loses_nothing_against_itself(seen: Seen) -> None:
     for loss in exact.losses(exact, BUDGET):
         assert (loss.loss.value, loss.loss.low, loss.loss.high) == (0, 0, 0)
         assert loss.verdict == "keeps", loss.score
-        assert loss.seen == 120
+        if loss.score == "rank1":
+            # it searches 50 frames away: ten at each end of a clip of 60 can find somebody
+            assert 30 < loss.seen <= 40
+        else:
+            assert loss.seen == 120
 
 
 def test_losses_are_those_of_the_evaluation(seen: Seen) -> None:

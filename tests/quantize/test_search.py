@@ -139,6 +139,18 @@ def test_what_the_data_cannot_tell_is_refused_with_the_number_of_pictures() -> N
         wide.go()
 
 
+def test_a_handful_of_pictures_is_refused_without_a_search() -> None:
+    def judge(candidate: Candidate) -> Trial:
+        # one score seems broken, and no layer in float could prove the other one kept
+        few = Loss("rank1", 0.5, Interval(0.0, 0.0, 0.0), 3, 50.0)
+        return Trial(candidate, {"int8": (loss(9.0), few)})
+
+    search = Search(judge, lambda _: (), ("mse", "minmax"))
+    with pytest.raises(CalibrationError, match=r"\(rank1\) needs about 20 pictures, there are 3"):
+        search.go()
+    assert len(search.trials) == 1
+
+
 def test_layers_are_tried_before_the_data_are_called_too_few() -> None:
     layers = World({"conv3": 1.0}).search().rank("mse")
 
