@@ -7,12 +7,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgemtl.data.checks.pictures import Looks, look_alikes, look_at, same_pixels
 from edgemtl.errors import CalibrationError, ConfigError
 from edgemtl.progress import track
 from edgemtl.quantize.images import ImageSource
 
 if TYPE_CHECKING:
+    from edgemtl.data.base import DataSet
     from edgemtl.data.config import DataMix
 
 
@@ -43,8 +46,8 @@ class Shared:
 def find_shared(
     images: ImageSource, indices: Sequence[int], mix: DataMix
 ) -> tuple[tuple[Shared, ...], str]:
-    """The evaluation sets that share pictures with the calibration, and a digest of all of them:
-    pixels and annotations.
+    """The evaluation sets that share pictures with the calibration, and a digest of all that the
+    scores depend on: pixels, annotations, and what each set says of them.
 
     By the pixels' hash, and near-duplicates by a difference hash (see data.checks.pictures).
     """
@@ -61,13 +64,22 @@ def find_shared(
             found.append(Shared(data.name, len(same), near, example))
     digest = hashlib.sha256()
     for data, theirs in zip(mix.sets, looks, strict=True):
+        digest.update(_said(data).encode())
         digest.update(theirs.content.tobytes())
         for index in range(len(data)):
             truth = data.truth(index)
+            digest.update(f"{len(truth)} ".encode())
             for part in (truth.boxes_src, truth.labels, truth.identities, truth.ignore):
                 digest.update(part.tobytes())
             digest.update(str(truth.scene).encode())
     return tuple(found), digest.hexdigest()
+
+
+def _said(data: DataSet) -> str:
+    """What a data set is, beside its pictures and their annotation; which differs if any does."""
+    videos = [(video.start, video.stop, video.fps) for video in data.sequences]
+    names = (list(data.classes), list(data.image_classes), np.flatnonzero(data.labelled).tolist())
+    return repr((len(data), names, sorted(data.tasks), videos, data.identity_source))
 
 
 def require_names(allowed: Collection[str], names: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from edgemtl.data.base import DataSet, Truth
 from edgemtl.data.config import DataMix
 from edgemtl.data.synthetic import SyntheticWorld
 from edgemtl.data.video import VideoFrames
@@ -230,6 +232,56 @@ def test_look_alikes_are_found_and_strangers_are_not(mix: DataMix) -> None:
     assert (found.name, found.same, found.alike, found.example[0]) == ("synthetic", 0, 2, "dark/0")
     none, same_digest = find_shared(Darker(), (2,), mix)
     assert (none, same_digest) == ((), digest)
+
+
+def test_the_digest_is_of_all_that_the_scores_depend_on() -> None:
+    def digest(*sets: DataSet) -> str:
+        mix = DataMix(sets[0].classes, sets[0].image_classes, sets)
+        return find_shared(world(3, 1, 1), (0,), mix)[1]
+
+    def changed(**values: Any) -> SyntheticWorld:
+        data = world(8, 2, 4)
+        for name, value in values.items():
+            setattr(data, name, value)
+        return data
+
+    plain = world(8, 2, 4)
+    assert digest(plain) == digest(world(8, 2, 4))
+    (first, second), labelled = plain.sequences, plain.labelled.copy()
+    labelled[1] = False
+    others = [
+        [changed(sequences=(replace(first, fps=7.0), second))],
+        [changed(sequences=(replace(first, stop=second.stop),))],
+        [changed(sequences=())],
+        [changed(labelled=labelled)],
+        [changed(tasks=frozenset({"detect"}))],
+        [changed(classes=plain.classes[::-1])],
+        [changed(image_classes=plain.image_classes[::-1])],
+        [changed(identity_source="elsewhere")],
+    ]
+    found = {digest(plain), *(digest(*sets) for sets in others)}
+    assert len(found) == 1 + len(others)
+
+    # the same frames, with the limit between two sets elsewhere
+    class Part(DataSet):
+        def __init__(self, start: int, stop: int) -> None:
+            self.whole, self.start, self.stop = world(8, 1, 6), start, stop
+            for name in ("name", "classes", "image_classes", "labelled", "tasks"):
+                setattr(self, name, getattr(self.whole, name))
+
+        def __len__(self) -> int:
+            return self.stop - self.start
+
+        def image(self, index: int) -> np.ndarray:
+            return self.whole.image(self.start + index)
+
+        def truth(self, index: int) -> Truth:
+            return self.whole.truth(self.start + index)
+
+        def file(self, index: int) -> str:
+            return str(self.start + index)
+
+    assert digest(Part(0, 2), Part(2, 6)) != digest(Part(0, 4), Part(4, 6))
 
 
 def test_sensitivity_is_nothing_where_rounding_is_nothing() -> None:
