@@ -83,14 +83,17 @@ def calibrate(
     file = resolve_model(model)
     own = {
         "--observer": observer, "--limit": limit, "--eval": evaluation, "--budget": budget,
-        "--allow-overlap": allow_overlap, "--allow-slower": allow_slower or None,
         "--threads": threads,
+    }  # fmt: skip
+    judging = {
+        "--allow-overlap": allow_overlap, "--allow-slower": allow_slower or None,
+        "--data-root": data_root,
     }  # fmt: skip
     _one_of(images=images, recipe=recipe, table=ranges)
     if ranges is not None:
         from edgemtl.quantize.calibrate import rebuild
 
-        _nothing_else("--table", {**own, "--data-root": data_root})
+        _nothing_else("beside --table", {**own, **judging})
         files = rebuild(file, ranges, out)
         written = {"out": str(files.host), "trt": str(files.trt), "ranges": str(files.table)}
         rows = [[written["out"], "this host"], [written["trt"], "TensorRT"]]
@@ -99,7 +102,7 @@ def calibrate(
     if recipe is not None:
         from edgemtl.quantize.recipe import calibrate_recipe
 
-        _nothing_else("--recipe", own)
+        _nothing_else("beside --recipe", {**own, **judging, "--data-root": None})
         _tell(calibrate_recipe(recipe, out, data_root, file), as_json)
         return
     from edgemtl.data.images import open_images
@@ -107,11 +110,14 @@ def calibrate(
     from edgemtl.quantize.calibrate import calibrate as measure
 
     assert images is not None
-    options = CalibrateOptions((observer or Observer.PERCENTILE).value, limit or 200)
+    options = CalibrateOptions(
+        (observer or Observer.PERCENTILE).value, limit or 200, threads=threads or 0
+    )
     if evaluation is None:
         if budget is not None:
             hint = "name an evaluation: --eval DATA.toml"
             raise ConfigError("budget: nothing to measure it on", hint)
+        _nothing_else("without --eval", judging)
         _tell(measure(file, open_images(images), out, options), as_json)
         return
     from edgemtl.data.config import load_data
@@ -120,7 +126,7 @@ def calibrate(
 
     wanted = BudgetOptions(
         Budget({}) if budget is None else Budget.parse(budget),
-        allow_slower=allow_slower, allow_overlap=tuple(allow_overlap or ()), threads=threads,
+        allow_slower=allow_slower, allow_overlap=tuple(allow_overlap or ()),
     )  # fmt: skip
     mix = load_data(evaluation, "val", data_root)
     _tell(calibrate_within(file, open_images(images), mix, out, options, wanted), as_json)
@@ -136,10 +142,10 @@ def _one_of(**given: Path | None) -> None:
         )
 
 
-def _nothing_else(what: str, options: Mapping[str, object]) -> None:
+def _nothing_else(where: str, options: Mapping[str, object]) -> None:
     for name, value in options.items():
         if value is not None:
-            raise ConfigError(f"{name}: has no meaning beside {what}", f"leave {name} out")
+            raise ConfigError(f"{name}: has no meaning {where}", f"leave {name} out")
 
 
 def _tell(report: CalibrationReport | BudgetReport, as_json: bool) -> None:

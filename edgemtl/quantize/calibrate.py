@@ -36,6 +36,7 @@ class CalibrateOptions:
 
     ``percent`` belongs to the percentile observer. ``batch`` bounds the memory: all watched
     activations of a batch are in memory at once. ``recipe``: name of the file that said so.
+    ``threads`` of the network, 0 for as many as ONNX Runtime likes.
     """
 
     observer: ObserverKind = "percentile"
@@ -44,6 +45,7 @@ class CalibrateOptions:
     percent: float = 99.999
     batch: int = 1
     recipe: str = ""
+    threads: int = 0
 
     def make(self) -> Observer:
         return make_observer(self.observer, self.percent)
@@ -99,13 +101,17 @@ def calibrate(
         judges = ImageBatches(
             images, split.held_out or split.calibrate, manifest.input, options.batch
         )
-        drops = write_all(source, ranges, places, judges)
+        drops = write_all(source, ranges, places, judges, options.threads)
         report = report_of(Path(model), manifest, ranges, split, files, places, drops)
         return replace(report, copies=batches.copies)
 
 
 def write_all(
-    source: TypedModel, ranges: RangeTable, places: OutputFiles, judges: ImageBatches
+    source: TypedModel,
+    ranges: RangeTable,
+    places: OutputFiles,
+    judges: ImageBatches,
+    threads: int,
 ) -> tuple[Drop, ...]:
     """Both INT8 graphs and their table at ``places``, and how well they agree with ``source``.
 
@@ -117,7 +123,7 @@ def write_all(
     ort, for_trt = made[host_dialect().key], made[TRT.key]
     save_model(*ort, places.host)
     save_model(*for_trt, places.trt)
-    return judge(source, ort, for_trt, judges)
+    return judge(source, ort, for_trt, judges, threads)
 
 
 def report_of(
@@ -194,7 +200,8 @@ def measure_ranges(
     options: CalibrateOptions,
 ) -> RangeTable:
     """The range table of a float model over the pictures that calibrate."""
-    found = collect(graph, track(batches, "calibrating", len(batches)), options.make)
+    shown = track(batches, "calibrating", len(batches))
+    found = collect(graph, shown, options.make, options.threads)
     name = options.make().name
     return table_of((graph, manifest), batches, name, found.ranges, found.means, options.recipe)
 

@@ -71,7 +71,10 @@ def watch(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
 
 
 def collect(
-    model: onnx.ModelProto, batches: Iterable[NDArray[Any]], make: Callable[[], Observer]
+    model: onnx.ModelProto,
+    batches: Iterable[NDArray[Any]],
+    make: Callable[[], Observer],
+    threads: int = 0,
 ) -> Statistics:
     """What INT8 needs to know of a float model, over all batches.
 
@@ -81,7 +84,7 @@ def collect(
     observers = {name: make() for name in quantisable_tensors(model)}
     averages = {name: ChannelMean() for name in corrected_inputs(model)}
     names = list(dict.fromkeys([*observers, *averages]))
-    session = open_onnx(watch(model, names))
+    session = open_onnx(watch(model, names), threads=threads)
     entry = session.get_inputs()[0].name
     for batch in batches:
         for name, value in zip(names, session.run(names, {entry: batch}), strict=True):

@@ -123,7 +123,7 @@ def judge(
     ort: TypedModel,
     trt: TypedModel,
     images: ImageBatches,
-    threads: int = 0,
+    threads: int,
 ) -> tuple[Drop, ...]:
     """Compare float with both INT8 graphs, and these with each other.
 

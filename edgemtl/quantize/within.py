@@ -49,7 +49,7 @@ _PICTURES_EACH = 16
 @dataclass(frozen=True, slots=True)
 class BudgetOptions:
     """``allow_overlap``: evaluation sets that may share pictures with the calibration;
-    ``allow_slower``: write INT8 even if float32 is faster on this host; ``threads`` of the network.
+    ``allow_slower``: write INT8 even if float32 is faster on this host.
     """
 
     budget: Budget
@@ -57,7 +57,6 @@ class BudgetOptions:
     search: SearchOptions = field(default_factory=SearchOptions)
     allow_slower: bool = False
     allow_overlap: tuple[str, ...] = ()
-    threads: int | None = None
 
 
 def calibrate_within(
@@ -78,6 +77,7 @@ def calibrate_within(
     files = OutputFiles.beside(Path(out))
     source = open_float(Path(model), files)
     options = replace(options, batch=dims_of(source[0].graph.input[0])[0] or options.batch)
+    threads = options.threads or None
     require_names(wanted.allow_overlap, [data.name for data in mix.sets])
     with ExitStack() as stack:
         places = files.opened(stack)
@@ -88,15 +88,15 @@ def calibrate_within(
         report = BudgetReport(source[1].name, wanted.budget, facts, shared=shared)
         report.oddities = job.oddities()
         journal = Journal(Path(f"{files.host.with_suffix('')}.search.json"), facts)
-        judge = Judge(source, job.table, mix, wanted.budget, wanted.losses, journal, wanted.threads)
+        judge = Judge(source, job.table, mix, wanted.budget, wanted.losses, journal, threads)
         try:
             report.chosen = job.search(judge, report)
             table = judge.table(report.chosen.candidate)
-            drops = write_all(source, table, places, job.judges)
+            drops = write_all(source, table, places, job.judges, options.threads)
             report.calibration = report_of(
                 Path(model), source[1], table, job.split, files, places, drops
             )
-            _speed(report, Path(model), places, wanted)
+            _speed(report, Path(model), places, threads, wanted.allow_slower)
         except CalibrationError as error:
             report.problem = error.message
             text, _, _ = report.save(files.host)
@@ -117,7 +117,7 @@ class _Job:
         wanted: BudgetOptions,
     ) -> None:
         self._source, self._images, self._options = source, images, options
-        self._wanted, self._threads = wanted, wanted.threads or 0
+        self._wanted, self._threads = wanted, options.threads
         self.split = split_images(len(images), options.limit, options.held_out)
         self._batches = self._pictures(self.split.calibrate)
         self._tables: dict[str, RangeTable] = {}
@@ -129,7 +129,7 @@ class _Job:
         """
         rule = make_rule(self._options.observer, self._options.percent)
         shown = track(self._batches, "calibrating", len(self._batches))
-        self.seen = collect(self._source[0], shown, lambda: HistogramObserver(rule))
+        self.seen = collect(self._source[0], shown, lambda: HistogramObserver(rule), self._threads)
         table, losses = self.table(self._options.observer), self._wanted.losses
         return {
             "model_sha256": table.model_sha256,
@@ -202,12 +202,18 @@ class _Job:
         return ImageBatches(self._images, indices, self._source[1].input, self._options.batch)
 
 
-def _speed(report: BudgetReport, model: Path, places: OutputFiles, wanted: BudgetOptions) -> None:
+def _speed(
+    report: BudgetReport,
+    model: Path,
+    places: OutputFiles,
+    threads: int | None,
+    allow_slower: bool,
+) -> None:
     """Time both precisions. Raises CalibrationError if INT8 is not the faster one."""
-    report.speeds = time_models({"fp32": model, "int8": places.host}, wanted.threads)
+    report.speeds = time_models({"fp32": model, "int8": places.host}, threads)
     exact, quantised = (report.speeds[name].p50_ms for name in ("fp32", "int8"))
     report.recommended = "int8" if quantised < exact else "fp32"
-    if report.recommended == "fp32" and not wanted.allow_slower:
+    if report.recommended == "fp32" and not allow_slower:
         raise CalibrationError(
             f"speed: INT8 keeps the budget but is slower on this host: {quantised:.2f} ms, "
             f"float32 {exact:.2f} ms",

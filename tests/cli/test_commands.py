@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
 from edgemtl.manifest import Manifest
@@ -143,6 +144,23 @@ def test_calibrate_within_a_budget(cli: Cli, tmp_path: Path, folder: Path) -> No
     assert cli(*asked, "--allow-overlap", "nobody").code == 1
 
 
+def test_calibrate_has_as_many_threads_as_asked_for(
+    cli: Cli, tmp_path: Path, tiny: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, real = [], onnxruntime.InferenceSession
+
+    def noted(model: Any, options: onnxruntime.SessionOptions, **kw: Any) -> Any:
+        seen.append(options.intra_op_num_threads)
+        return real(model, options, **kw)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", noted)
+    out = tmp_path / "t.int8.onnx"
+    done = cli("calibrate", tiny, "--images", folder, "--out", out, "--threads", "2")
+    assert done.code == 0, done.err
+    assert seen
+    assert set(seen) == {2}
+
+
 def test_calibrate_again_from_a_table(cli: Cli, tmp_path: Path, tiny: Path, folder: Path) -> None:
     first, again = tmp_path / "a.int8.onnx", tmp_path / "b.int8.onnx"
     made = cli("calibrate", tiny, "--images", folder, "--out", first, "--json")
@@ -156,7 +174,11 @@ def test_calibrate_again_from_a_table(cli: Cli, tmp_path: Path, tiny: Path, fold
         (["--images", folder, "--table", ranges], "got --images and --table"),
         (["--table", ranges, "--limit", "3"], "--limit: has no meaning beside --table"),
         (["--recipe", ranges, "--budget", "det=1"], "--budget: has no meaning beside --recipe"),
+        (["--table", ranges, "--allow-slower"], "--allow-slower: has no meaning beside --table"),
         (["--images", folder, "--budget", "det=1"], "nothing to measure it on"),
+        (["--images", folder, "--allow-slower"], "--allow-slower: has no meaning without --eval"),
+        (["--images", folder, "--allow-overlap", "a"], "--allow-overlap: has no meaning without"),
+        (["--images", folder, "--data-root", folder], "--data-root: has no meaning without --eval"),
     ):
         done = cli("calibrate", tiny, *wrong, "--out", tmp_path / "c.onnx")
         assert done.code == 1

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -41,9 +42,9 @@ from edgemtl.quantize.speed import Speed, time_models
 from edgemtl.quantize.within import BudgetOptions, BudgetReport, calibrate_within
 
 SIZE = (192, 320)
-OPTIONS = CalibrateOptions(observer="minmax", limit=12, held_out=4)
+OPTIONS = CalibrateOptions(observer="minmax", limit=12, held_out=4, threads=1)
 WANTED = BudgetOptions(
-    Budget.parse("det=4,track=8"), LossOptions(repeats=40, jitters=3), SearchOptions(12), threads=1
+    Budget.parse("det=4,track=8"), LossOptions(repeats=40, jitters=3), SearchOptions(12)
 )
 SPEEDS = {"fp32": Speed(2.0, 3.0, 200), "int8": Speed(1.0, 2.0, 100)}
 
@@ -174,7 +175,7 @@ def test_without_an_answer_there_is_a_report_and_nothing_else(
 ) -> None:
     out = tmp_path / "m.int8.onnx"
     out.write_bytes(b"of an earlier day")
-    few = BudgetOptions(WANTED.budget, WANTED.losses, SearchOptions(trials=2), threads=1)
+    few = BudgetOptions(WANTED.budget, WANTED.losses, SearchOptions(trials=2))
     with pytest.raises(CalibrationError, match="no set of layers keeps it") as caught:
         calibrate_within(fragile[0], world(3, 4, 5), mix, out, OPTIONS, few)
     assert "m.int8.report.md" in caught.value.hint
@@ -190,13 +191,23 @@ def test_slower_int8_is_written_only_if_asked_for(
 ) -> None:
     slow = {"fp32": SPEEDS["int8"], "int8": SPEEDS["fp32"]}
     monkeypatch.setattr(within, "time_models", lambda *_: slow)
-    free = BudgetOptions(Budget({}), LossOptions(2, 1), threads=1)
+    free = BudgetOptions(Budget({}), LossOptions(2, 1))
     out, pictures = tmp_path / "m.onnx", world(3, 4, 5)
     with pytest.raises(CalibrationError, match=r"slower on this host: 2\.00 ms, float32 1\.00"):
         calibrate_within(resolve_model("toy"), pictures, mix, out, OPTIONS, free)
     assert "m.onnx" not in files(tmp_path)
-    asked = BudgetOptions(Budget({}), LossOptions(2, 1), allow_slower=True, threads=1)
+    # every session has as many threads as were asked for
+    seen, real = [], onnxruntime.InferenceSession
+
+    def noted(model: Any, options: onnxruntime.SessionOptions, **kw: Any) -> Any:
+        seen.append(options.intra_op_num_threads)
+        return real(model, options, **kw)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", noted)
+    asked = BudgetOptions(Budget({}), LossOptions(2, 1), allow_slower=True)
     report = calibrate_within(resolve_model("toy"), pictures, mix, out, OPTIONS, asked)
+    assert seen
+    assert set(seen) == {1}
     assert report.recommended == "fp32"
     assert "m.onnx" in files(tmp_path)
 
