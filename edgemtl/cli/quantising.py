@@ -83,17 +83,14 @@ def calibrate(
     file = resolve_model(model)
     own = {
         "--observer": observer, "--limit": limit, "--eval": evaluation, "--budget": budget,
-        "--threads": threads,
+        "--allow-overlap": allow_overlap,
     }  # fmt: skip
-    judging = {
-        "--allow-overlap": allow_overlap, "--allow-slower": allow_slower or None,
-        "--data-root": data_root,
-    }  # fmt: skip
+    host = {"--allow-slower": allow_slower or None, "--data-root": data_root}
     _one_of(images=images, recipe=recipe, table=ranges)
     if ranges is not None:
         from edgemtl.quantize.calibrate import rebuild
 
-        _nothing_else("beside --table", {**own, **judging})
+        _nothing_else("beside --table", {**own, **host, "--threads": threads})
         files = rebuild(file, ranges, out)
         written = {"out": str(files.host), "trt": str(files.trt), "ranges": str(files.table)}
         rows = [[written["out"], "this host"], [written["trt"], "TensorRT"]]
@@ -102,8 +99,11 @@ def calibrate(
     if recipe is not None:
         from edgemtl.quantize.recipe import calibrate_recipe
 
-        _nothing_else("beside --recipe", {**own, **judging, "--data-root": None})
-        _tell(calibrate_recipe(recipe, out, data_root, file), as_json)
+        _nothing_else("beside --recipe", own)
+        made = calibrate_recipe(
+            recipe, out, data_root, file, threads=threads or 0, allow_slower=allow_slower
+        )
+        _tell(made, as_json)
         return
     from edgemtl.data.images import open_images
     from edgemtl.quantize.calibrate import CalibrateOptions
@@ -117,7 +117,7 @@ def calibrate(
         if budget is not None:
             hint = "name an evaluation: --eval DATA.toml"
             raise ConfigError("budget: nothing to measure it on", hint)
-        _nothing_else("without --eval", judging)
+        _nothing_else("without --eval", {"--allow-overlap": allow_overlap, **host})
         _tell(measure(file, open_images(images), out, options), as_json)
         return
     from edgemtl.data.config import load_data

@@ -91,16 +91,22 @@ def require_names(allowed: Collection[str], names: Sequence[str]) -> None:
         )
 
 
-def require_apart(shared: Sequence[Shared], allowed: Collection[str]) -> None:
-    """Raise CalibrationError for a set that shares pictures and is not ``allowed`` by name."""
+def require_apart(shared: Sequence[Shared], allowed: Collection[str], recipe: str = "") -> None:
+    """Raise CalibrationError for a set that shares pictures and is not ``allowed`` by name.
+
+    ``recipe``: the file that says which are allowed, if there is one.
+    """
     for one in shared:
         if one.name not in allowed:
+            option = f"--allow-overlap {one.name}"
+            names = ", ".join(f'"{name}"' for name in (*allowed, one.name))
+            key = f"allow_overlap = [{names}] in {recipe}"
             raise CalibrationError(
                 f"images: {one.same} of the calibration pictures are in the evaluation set "
                 f"'{one.name}', and {one.alike} look like one there, such as '{one.example[0]}' "
                 f"and '{one.example[1]}'",
                 "calibrate on other pictures; or, where it is meant (frames of one camera all look "
-                f"alike), --allow-overlap {one.name}",
+                f"alike), {key if recipe else option}",
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,15 +91,27 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def calibrate_recipe(
-    recipe: Path, out: Path, data_root: Path | None = None, model: Path | None = None
+    recipe: Path,
+    out: Path,
+    data_root: Path | None = None,
+    model: Path | None = None,
+    *,
+    threads: int = 0,
+    allow_slower: bool = False,
 ) -> CalibrationReport | BudgetReport:
     """Calibrate as a recipe says: :func:`edgemtl.quantize.calibrate.calibrate` or, with a budget,
     :func:`edgemtl.quantize.within.calibrate_within`.
 
-    ``model``: the float file, if not the shipped one. Raises ConfigError for a model of another
-    name than the recipe's.
+    ``model``: the float file, if not the shipped one; ``threads`` and ``allow_slower`` are of this
+    host and in no recipe. Raises ConfigError for a model of another name than the recipe's, and for
+    ``allow_slower`` without a budget.
     """
     plan = load_recipe(recipe)
+    if allow_slower and not plan.budget:
+        raise ConfigError(
+            f"allow-slower: has no meaning beside '{recipe}', which has no budget",
+            "leave it out, or give the recipe a budget",
+        )
     file = resolve_model(plan.model) if model is None else Path(model)
     name = load_model(file)[1].name
     if name != plan.model:
@@ -108,9 +121,11 @@ def calibrate_recipe(
         )
     mix = load_data(plan.data, "train", data_root)
     pictures = MixedPictures(mix, plan.limit + plan.held_out)
-    options = plan.options(Path(recipe).name)
+    options = replace(plan.options(Path(recipe).name), threads=threads)
     if not plan.budget:
         return calibrate(file, pictures, out, options)
-    wanted = BudgetOptions(Budget.parse(plan.budget), allow_overlap=plan.allow_overlap)
+    wanted = BudgetOptions(
+        Budget.parse(plan.budget), allow_slower=allow_slower, allow_overlap=plan.allow_overlap
+    )
     judged = load_data(plan.data, "val", data_root)
     return calibrate_within(file, pictures, judged, out, options, wanted)

@@ -83,7 +83,7 @@ def calibrate_within(
         places = files.opened(stack)
         job = _Job(source, images, options, wanted)
         shared, evaluation = find_shared(images, job.split.calibrate, mix)
-        require_apart(shared, wanted.allow_overlap)
+        require_apart(shared, wanted.allow_overlap, options.recipe)
         facts = job.observe() | {"evaluation_sha256": evaluation}
         report = BudgetReport(source[1].name, wanted.budget, facts, shared=shared)
         report.oddities = job.oddities()

@@ -161,6 +161,48 @@ def test_calibrate_has_as_many_threads_as_asked_for(
     assert set(seen) == {2}
 
 
+def test_what_the_errors_of_a_recipe_name_can_be_done(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgemtl.quantize import within
+    from edgemtl.quantize.speed import Speed
+
+    asked = []
+
+    def slower(paths: Any, threads: int | None) -> dict[str, Speed]:
+        asked.append(threads)
+        return {"fp32": Speed(1.0, 1.0, 1), "int8": Speed(2.0, 2.0, 1)}
+
+    monkeypatch.setattr(within, "time_models", slower)
+    text = (
+        'classes = ["disc", "box", "triangle", "star", "ring"]\n'
+        'image_classes = ["day", "dusk", "night", "fog"]\n'
+        '[[train]]\nname = "w"\nformat = "synthetic"\nseed = {}\nclips = 3\n'
+        'frames_per_clip = 1\n[[val]]\nname = "world"\nformat = "synthetic"\nseed = 8\n'
+        "clips = 3\nframes_per_clip = 8\n"
+    )
+    recipe = tmp_path / "r.toml"
+    plan = 'model = "toy"\ndata = "d.toml"\nlimit = 3\nheld_out = 0\n'
+    (tmp_path / "d.toml").write_text(text.format(3), encoding="utf-8")
+    recipe.write_text(plan + 'budget = "det=90"\n', encoding="utf-8")
+    command = ["calibrate", "toy", "--recipe", recipe, "--out", tmp_path / "t.int8.onnx"]
+    done = cli(*command)
+    assert done.code == 1
+    assert "--allow-slower" in done.err
+    done = cli(*command, "--allow-slower", "--threads", "1", "--json")
+    assert done.code == 0, done.err
+    assert (asked, Path(done.json["out"]).is_file()) == ([None, 1], True)
+    # pictures of the evaluation: a recipe says itself what is allowed
+    (tmp_path / "d.toml").write_text(text.format(8), encoding="utf-8")
+    done = cli(*command)
+    assert done.code == 1
+    assert 'allow_overlap = ["world"] in r.toml' in " ".join(done.err.split())
+    recipe.write_text(plan, encoding="utf-8")
+    done = cli(*command, "--allow-slower")
+    assert done.code == 1
+    assert "allow-slower: has no meaning" in done.err
+
+
 def test_calibrate_again_from_a_table(cli: Cli, tmp_path: Path, tiny: Path, folder: Path) -> None:
     first, again = tmp_path / "a.int8.onnx", tmp_path / "b.int8.onnx"
     made = cli("calibrate", tiny, "--images", folder, "--out", first, "--json")
