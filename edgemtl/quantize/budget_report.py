@@ -50,10 +50,18 @@ class BudgetReport:
             return self.chosen
         return nearest(self.trials)
 
+    @property
+    def written(self) -> bool:
+        """Whether there are models: a budget that is kept is not enough where INT8 is slower."""
+        return self.calibration is not None and not self.problem
+
     def to_dict(self) -> dict[str, Any]:
-        calibration = self.calibration
+        """JSON's own types; ``out``, ``trt`` and ``ranges`` are None where nothing was written."""
+        calibration = {} if self.calibration is None else self.calibration.to_dict()
         return {
-            **({} if calibration is None else calibration.to_dict()),
+            **calibration,
+            **({} if self.written else dict.fromkeys(("out", "trt", "ranges"))),
+            "written": self.written,
             "model": self.model,
             "budget": str(self.budget),
             "kept": self.chosen is not None,
@@ -152,8 +160,8 @@ class BudgetReport:
         return [f"layers in float: {', '.join(floats) or 'none'}"]
 
     def files(self) -> list[list[str]]:
-        """What was written, and what it is for; nothing without an answer."""
-        if self.calibration is None:
+        """What was written, and what it is for; nothing without models."""
+        if self.calibration is None or not self.written:
             return []
         stem = self.calibration.out.with_suffix("")
         report = [f"{stem}.report.md", "layers, trials, plots (also .json, .svg)"]

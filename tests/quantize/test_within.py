@@ -35,6 +35,7 @@ from edgemtl.quantize.judge import Judge
 from edgemtl.quantize.losses import LossOptions
 from edgemtl.quantize.order import chance, check_order
 from edgemtl.quantize.overlap import find_shared
+from edgemtl.quantize.report import CalibrationReport
 from edgemtl.quantize.scales import find_oddities
 from edgemtl.quantize.search import Candidate, SearchOptions
 from edgemtl.quantize.sensitivity import measure_sensitivity
@@ -183,7 +184,8 @@ def test_without_an_answer_there_is_a_report_and_nothing_else(
     assert not {"m.int8.trt.onnx", "m.int8.ranges.json"} & files(tmp_path)
     assert "**not kept**" in (tmp_path / "m.int8.report.md").read_text()
     told = json.loads((tmp_path / "m.int8.report.json").read_text())
-    assert (told["kept"], len(told["trials"])) == (False, 2)
+    assert (told["kept"], told["written"], len(told["trials"])) == (False, False, 2)
+    assert (told["out"], told["trt"], told["ranges"]) == (None, None, None)
 
 
 def test_slower_int8_is_written_only_if_asked_for(
@@ -195,7 +197,11 @@ def test_slower_int8_is_written_only_if_asked_for(
     out, pictures = tmp_path / "m.onnx", world(3, 4, 5)
     with pytest.raises(CalibrationError, match=r"slower on this host: 2\.00 ms, float32 1\.00"):
         calibrate_within(resolve_model("toy"), pictures, mix, out, OPTIONS, free)
-    assert "m.onnx" not in files(tmp_path)
+    assert files(tmp_path) == {"m.report.md", "m.report.json", "m.report.svg", "m.search.json"}
+    told = json.loads((tmp_path / "m.report.json").read_text())
+    assert (told["kept"], told["written"], told["recommended"]) == (True, False, "fp32")
+    assert (told["out"], told["trt"], told["ranges"]) == (None, None, None)
+    assert "agreement" in told  # what was found out is told
     # every session has as many threads as were asked for
     seen, real = [], onnxruntime.InferenceSession
 
@@ -209,7 +215,9 @@ def test_slower_int8_is_written_only_if_asked_for(
     assert seen
     assert set(seen) == {1}
     assert report.recommended == "fp32"
-    assert "m.onnx" in files(tmp_path)
+    told = json.loads((tmp_path / "m.report.json").read_text())
+    assert told["written"] is True
+    assert all(Path(told[key]).is_file() for key in ("out", "trt", "ranges"))
 
 
 def test_pictures_of_the_evaluation_do_not_calibrate(tmp_path: Path, mix: DataMix) -> None:
@@ -369,8 +377,20 @@ def test_models_take_turns(tmp_path: Path) -> None:
     assert all(0 < s.p50_ms <= s.p95_ms and s.size_bytes > 0 for s in found.values())
 
 
+def test_files_that_were_not_written_are_not_named() -> None:
+    made = CalibrationReport(
+        Path("m.onnx"), Path("m.trt.onnx"), Path("m.ranges.json"), "mse", 1, 0, 1, (1, 1, 1), (), ()
+    )
+    report = BudgetReport("m", Budget({}), {}, calibration=made)
+    assert report.to_dict()["out"] == "m.onnx"
+    assert len(report.files()) == 4
+    report.problem = "INT8 is slower"
+    assert (report.to_dict()["out"], report.files()) == (None, [])
+
+
 def test_a_report_of_nothing_is_still_one(tmp_path: Path) -> None:
     report = BudgetReport("m", Budget.parse("det=1"), {"images": 0}, problem="nothing came of it")
+    assert report.files() == []
     for path in report.save(tmp_path / "m.onnx"):
         assert path.stat().st_size > 0
     assert "nothing came of it" in report.markdown("p.svg")
