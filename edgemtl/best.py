@@ -113,15 +113,17 @@ def build_best(
     if out.suffix != ".engine":
         raise OutputError(f"out: expected a name ending in .engine, got '{out.name}'")
     require_gpu("measuring the best precision", "name one: --precision fp16")
-    if load_model(model)[1].precision != "fp32":
+    manifest = load_model(model)[1]
+    if manifest.precision != "fp32":
         raise ConfigError(
             f"model: expected the float32 one, which all precisions follow from, got '{model}'",
             "INT8 is found beside it, as 'edgemtl calibrate' leaves it",
         )
+    budget.require_made(manifest.tasks)
     wanted = losses or LossOptions()
     with closing(OrtSession(model)) as session:
         exact = Measured(session, mix, wanted, "float32")
-    budget.require(exact.known)
+    budget.require(exact.known, exact.frame_gap)
     with tempfile.TemporaryDirectory() as folder:
         built, refused = _build_all(model, Path(folder), options)
         if not built:

@@ -17,6 +17,13 @@ SCORES: Mapping[str, tuple[str, ...]] = {
     "embed": ("rank1",),
 }
 """Scores of each task that can have a budget."""
+_MADE_BY = {"det": "detect", "cls": "classify", "track": "detect", "embed": "embed"}
+"""The task of a model (see Manifest.tasks) that each needs."""
+_WHY = {
+    "track": ": that takes videos whose objects have identities",
+    "embed": ": a match must be of the same identity, {gap} frames away or more (frame_gap)",
+}
+_EXAMPLE = "for example det=1.0,cls=0.5,track=0.5"
 POINTS = 100.0
 _GRAINS = 4
 _SHARES = frozenset({"top1", "rank1"})
@@ -44,20 +51,30 @@ class Budget:
                 raise ConfigError(
                     f"budget: expected TASK=POINTS with each of {', '.join(SCORES)} once at most, "
                     f"got '{part}'",
-                    "for example det=1.0,cls=0.5,track=0.5",
+                    _EXAMPLE,
                 )
             points[task] = _points(number, part)
         if not points:
-            raise ConfigError("budget: it names no task", "for example det=1.0,cls=0.5,track=0.5")
+            raise ConfigError("budget: it names no task", _EXAMPLE)
         return Budget(points)
 
     def of(self, score: str) -> float | None:
         """The points that a score may lose; None where nothing was asked for."""
         return self.points.get(task_of(score))
 
-    def require(self, scores: Sequence[str]) -> None:
+    def require_made(self, tasks: Sequence[str]) -> None:
+        """Raise ConfigError for a task that a model of ``tasks`` (Manifest.tasks) does not do."""
+        for task in self.points:
+            if _MADE_BY[task] not in tasks:
+                raise ConfigError(
+                    f"budget: '{task}' is of {' and '.join(SCORES[task])}, and the model does not "
+                    f"{_MADE_BY[task]}; it does {', '.join(tasks)}",
+                    f"leave {task} out, or take a model that does",
+                )
+
+    def require(self, scores: Sequence[str], frame_gap: int) -> None:
         """Raise ConfigError for a task of which none of ``scores``, those that data tell, is; and
-        where there are none at all."""
+        where there are none at all. ``frame_gap``: see EvaluateOptions."""
         told = {task_of(score) for score in scores}
         if not told:
             raise ConfigError(
@@ -66,9 +83,10 @@ class Budget:
             )
         for task in self.points:
             if task not in told:
+                why = _WHY.get(task, "").format(gap=frame_gap)
                 raise ConfigError(
                     f"budget: '{task}' is of {' and '.join(SCORES[task])}, and the evaluation has "
-                    f"nothing to measure that on; it tells {', '.join(sorted(told))}",
+                    f"nothing to measure that on{why}; it tells {', '.join(sorted(told))}",
                     f"leave {task} out, or evaluate on data that label it",
                 )
 
@@ -87,7 +105,7 @@ def _points(number: str, part: str) -> float:
     except ValueError:
         points = math.nan
     if not 0 < points <= POINTS:
-        raise ConfigError(f"budget: expected points above 0 and up to 100, got '{part}'")
+        raise ConfigError(f"budget: expected points above 0 and up to 100, got '{part}'", _EXAMPLE)
     return points
 
 

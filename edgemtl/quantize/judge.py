@@ -81,7 +81,7 @@ class Judge:
     def _reference(self) -> Measured:
         if self._exact is None:
             self._exact = self._measure((self._graph, self._manifest), "float32")
-            self._budget.require(self._exact.known)
+            self._budget.require(self._exact.known, self._exact.frame_gap)
         return self._exact
 
     def _measure(self, model: TypedModel, what: str) -> Measured:

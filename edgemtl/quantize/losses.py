@@ -53,6 +53,7 @@ class Measured:
     def __init__(self, session: Session, mix: DataMix, options: LossOptions, what: str) -> None:
         self._options, self._what = options, what
         wanted = EvaluateOptions(tasks=("detect", "classify", "track", "embed"), keep=True)
+        self.frame_gap = wanted.frame_gap
         self._runs: Sequence[SetRun] = run_model(session, mix, wanted)
         self.sample = Sample(self._runs)
 

@@ -76,6 +76,7 @@ def calibrate_within(
     """
     files = OutputFiles.beside(Path(out))
     source = open_float(Path(model), files)
+    wanted.budget.require_made(source[1].tasks)
     options = replace(options, batch=dims_of(source[0].graph.input[0])[0] or options.batch)
     threads = options.threads or None
     require_names(wanted.allow_overlap, [data.name for data in mix.sets])

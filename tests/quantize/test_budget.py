@@ -25,8 +25,9 @@ def test_a_budget_is_read_and_told_again() -> None:
              "det=1,det=2"],
 )  # fmt: skip
 def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="budget: "):
+    with pytest.raises(ConfigError, match="budget: ") as caught:
         Budget.parse(text)
+    assert "det=1.0,cls=0.5,track=0.5" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -49,11 +50,36 @@ def test_verdicts(value: float, low: float, high: float, verdict: str) -> None:
 
 
 def test_a_task_that_nothing_tells_is_refused() -> None:
-    Budget.parse("det=1,track=2").require(["map", "idf1"])
-    with pytest.raises(ConfigError, match=r"'embed' is of rank1, .* tells cls, det"):
-        Budget.parse("det=1,embed=2").require(["top1", "map"])
+    Budget.parse("det=1,track=2").require(["map", "idf1"], 50)
+    with pytest.raises(ConfigError, match=r"'embed' is of rank1, .* 7 frames .* cls, det"):
+        Budget.parse("det=1,embed=2").require(["top1", "map"], 7)
+    with pytest.raises(ConfigError, match=r"'track' is of hota and idf1, .* videos .* tells det"):
+        Budget.parse("track=2").require(["map"], 7)
+    with pytest.raises(ConfigError, match=r"'cls' is of top1, .* measure that on; it tells det"):
+        Budget.parse("cls=2").require(["map"], 7)
     with pytest.raises(ConfigError, match="nothing that a score could be made of"):
-        Budget({}).require([])
+        Budget({}).require([], 50)
+
+
+@pytest.mark.parametrize(
+    ("budget", "tasks", "word"),
+    [
+        ("embed=1", ("detect", "classify"), "not embed; it does detect, classify"),
+        ("det=1,cls=1", ("detect", "embed"), "'cls' .* not classify"),
+        ("track=1", ("classify",), "'track' .* not detect"),
+        ("det=1,track=1,embed=1,cls=1", ("detect", "classify", "embed"), ""),
+        ("det=1,track=1", ("detect",), ""),
+    ],
+)
+def test_a_task_that_the_model_does_not_do_is_refused(
+    budget: str, tasks: tuple[str, ...], word: str
+) -> None:
+    parsed = Budget.parse(budget)
+    if not word:
+        parsed.require_made(tasks)
+        return
+    with pytest.raises(ConfigError, match=word):
+        parsed.require_made(tasks)
 
 
 def test_how_many_pictures_would_do() -> None:

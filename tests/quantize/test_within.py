@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
+from tiny_model import write_tiny
 
 from edgemtl.data.base import DataSet, Truth
 from edgemtl.data.config import DataMix
@@ -229,6 +230,20 @@ def test_pictures_of_the_evaluation_do_not_calibrate(tmp_path: Path, mix: DataMi
     unknown = BudgetOptions(WANTED.budget, allow_overlap=("wrld",))
     with pytest.raises(ConfigError, match=r"no evaluation set 'wrld'"):
         calibrate_within(resolve_model("toy"), same, mix, out, OPTIONS, unknown)
+
+
+def test_a_task_of_another_model_is_refused_before_any_picture_is_read(tmp_path: Path) -> None:
+    class Unread:
+        def __len__(self) -> int:
+            raise AssertionError("a picture was asked for")
+
+    model = write_tiny(tmp_path / "m.onnx", embedding_dim=None)
+    wanted = BudgetOptions(Budget.parse("det=1,embed=1"))
+    with pytest.raises(ConfigError, match="'embed' is of rank1, and the model does not embed"):
+        calibrate_within(
+            model, Unread(), DataMix((), (), (Unread(),)), tmp_path / "o.onnx", OPTIONS, wanted
+        )
+    assert files(tmp_path) == {"m.onnx"}
 
 
 def test_look_alikes_are_found_and_strangers_are_not(mix: DataMix) -> None:
