@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgemtl.errors import CalibrationError
 from edgemtl.graph.dialect import TRT, host_dialect
 from edgemtl.graph.foreign import dims_of
@@ -191,8 +193,9 @@ class _Job:
 
     def _spread(self, count: int) -> tuple[int, ...]:
         """At most so many of the pictures that calibrate, evenly spread."""
-        step = max(1, len(self.split.calibrate) // count)
-        return self.split.calibrate[::step][:count]
+        every = self.split.calibrate
+        places = np.linspace(0, len(every) - 1, min(count, len(every))).round().astype(int)
+        return tuple(every[place] for place in np.unique(places))
 
     @property
     def judges(self) -> ImageBatches:

@@ -29,7 +29,7 @@ from edgemtl.quantize import within
 from edgemtl.quantize.budget import Budget
 from edgemtl.quantize.budget_plot import losses_svg
 from edgemtl.quantize.calibrate import CalibrateOptions, rebuild
-from edgemtl.quantize.collect import collect
+from edgemtl.quantize.collect import Statistics, collect
 from edgemtl.quantize.histogram import HistogramObserver, make_rule
 from edgemtl.quantize.images import ImageBatches
 from edgemtl.quantize.judge import Judge
@@ -335,6 +335,38 @@ def test_sensitivity_is_nothing_where_rounding_is_nothing() -> None:
     assert last.errors["cls"] == last.errors["embed"] == 0
     assert last.of(("track",)) == last.of(("det",)) > last.of(("cls",)) == 0
     assert not any("drowns" in oddity.what for oddity in find_oddities(model, seen))
+
+
+@pytest.mark.parametrize("total", [1, 2, 15, 16, 17, 24, 31, 32, 47, 48, 49, 95, 200])
+def test_layers_and_colours_are_judged_over_all_of_the_pictures(
+    total: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last of a video may show what the first do not."""
+    drawn = {}
+
+    def noted(name: str) -> Any:
+        def take(*args: Any) -> tuple[()]:
+            (batches,) = (one for one in args if isinstance(one, ImageBatches))
+            drawn[name] = list(batches.indices)
+            return ()
+
+        return take
+
+    monkeypatch.setattr(within, "check_order", noted("order"))
+    monkeypatch.setattr(within, "measure_sensitivity", noted("layers"))
+    monkeypatch.setattr(within, "find_oddities", lambda *_: ())
+    options = CalibrateOptions(limit=total, held_out=0, observer="minmax", threads=1)
+    pictures = world(3, total, 1)
+    job = within._Job(load_model(resolve_model("toy")), pictures, options, WANTED)
+    job.seen = Statistics({}, {})
+    job.oddities()
+    job._rank("minmax")
+    for name, most in (("order", 48), ("layers", 16)):
+        indices = drawn[name]
+        assert len(indices) == min(most, total)
+        assert (indices[0], indices[-1]) == (0, total - 1)
+        gaps = np.diff(indices)
+        assert gaps.size == 0 or gaps.max() <= gaps.min() + 1
 
 
 @pytest.mark.parametrize(("wins", "votes"), [(0, 0), (0, 5), (3, 5), (9, 10), (10, 10)])
