@@ -49,6 +49,11 @@ OURS: study.Json = {
     "augment": {"scale": [0.6, 1.6], "mosaic": 0.5, "mosaic_until": 0.8},
     "optimiser": {"rate": 2e-3, "backbone_rate": 1.0, "amp": "bf16"},
 }  # fmt: skip
+FROM_SCRATCH: study.Json = {
+    "batch": 4, "multi_scale": [0.5, 1.0], "augment": {"mosaic": 1.0},
+    "optimiser": {"rate": 1.4e-3},
+}  # fmt: skip
+"""Random weights need many steps more than they need calm ones or large pictures."""
 PRETRAINED: study.Json = {
     "network": {"backbone": "efficientnet_lite0", "weights": "$EDGEMTL_LITE0",
                 "fold_batch_norm": True, "frozen_stages": 3, "neck_width": 96},
@@ -141,7 +146,7 @@ def measure(work: Path, root: Path, python: Path, budget_s: float, quick: bool) 
         options = AdoptOptions(decode=kind, classes=CLASSES, min_score=0.01, licence="AGPL-3.0")
         out = work / "yolo26n" / f"adopted-{file}.onnx"
         models[name] = adopt(work / "yolo26n" / f"{file}.onnx", out, options).out
-    for name, changes in (("ours", {}), ("ours, pretrained", PRETRAINED)):
+    for name, changes in (("ours", FROM_SCRATCH), ("ours, pretrained", PRETRAINED)):
         folder = work / name.replace(", ", "-")
         plan = study.once(folder / "plan.json", lambda at=folder, how=changes: {
             "images": 80 if quick else images_for(

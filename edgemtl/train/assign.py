@@ -38,6 +38,11 @@ class Assignment:
     object: Tensor
     quality: Tensor
 
+    def within(self, pictures: Tensor) -> Assignment:
+        """Those of the ``pictures`` bool [B] alone."""
+        keep = pictures[self.image]
+        return Assignment(self.image[keep], self.point[keep], self.object[keep], self.quality[keep])
+
     def surely(self, confidence: Tensor) -> Assignment:
         """The same, with qualities by the ``confidence`` f32 [objects] in each object."""
         quality = self.quality * confidence[self.object]

@@ -102,7 +102,8 @@ def clip_truth(
 ) -> Sample:
     """Clip boxes to ``frame`` (x1, y1, x2, y2); what is mostly outside becomes an ignore region.
 
-    The picture's class goes too when its largest object is mostly outside. Pixels are left empty.
+    The picture's class goes too when its largest object, ignored regions apart, is mostly outside.
+    Pixels are left empty.
     """
     lower, upper = np.array(frame[:2] * 2, np.float32), np.array(frame[2:] * 2, np.float32)
     clipped = np.clip(boxes, lower, upper)
@@ -110,7 +111,8 @@ def clip_truth(
     part = left / np.maximum(area, 1e-6)
     keep = (clipped[:, 2:] - clipped[:, :2]).min(1, initial=np.inf) >= _MIN_SIDE_PX
     scene = truth.scene
-    if len(boxes) and part[int(area.argmax())] < visible:
+    told = np.where(truth.ignore, -1.0, area)
+    if (~truth.ignore).any() and part[int(told.argmax())] < visible:
         scene = UNKNOWN
     return Sample(
         np.zeros((0, 0, 3), np.uint8),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,18 +24,21 @@ class Batch:
     """B pictures of one size and the G objects in them, as torch tensors.
 
     images f32 [B, 3, h, w]; labelled bool [B, C]: the classes whose absence means something;
-    detect bool [B]; scenes i64 [B], -1 unknown; pasted i64 [B], the image class of what covers part
-    of it, -1 nothing, and share f32 [B], how much of the picture is its own; source i64 [B], the
-    data set by its place in the maker's ``sets``; and for the objects, in any order: frame i64 [G],
+    detect and embed bool [B]; scenes i64 [B], -1 unknown; pasted i64 [B], the image class of what
+    covers part of it, -1 nothing, and share f32 [B], how much of the picture is its own; source
+    i64 [B], the data set by its place in the maker's ``sets``; and for the objects, in any order:
+    frame i64 [G],
     boxes_net f32 [G, 4], labels i64 [G], identities i64 [G] (-1 unknown, else unique over all
     sets), ignore bool [G], confidence f32 [G] and appearance f32 [G, D], NaN where unknown, of
     teachers (see Truth), attributes i64 [G, M] (-1 unknown).
-    ``objects``: whether any picture may have some, in the shares of other processes, too.
+    ``objects``: whether any picture may have some, in the shares of other processes, too;
+    ``blank``: the one picture is of nothing, there was none for this process.
     """
 
     images: Tensor
     labelled: Tensor
     detect: Tensor
+    embed: Tensor
     scenes: Tensor
     pasted: Tensor
     share: Tensor
@@ -48,11 +52,16 @@ class Batch:
     appearance: Tensor
     attributes: Tensor
     objects: bool = True
+    blank: bool = False
 
     def to(self, device: torch.device) -> Batch:
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "objects"}
-        there = {name: t.to(device, non_blocking=True) for name, t in tensors.items()}
-        return Batch(**there, objects=self.objects)
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        there: dict[str, Any] = {
+            name: value.to(device, non_blocking=True)
+            for name, value in values.items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **there)
 
 
 class PictureCache:
@@ -106,7 +115,7 @@ class BatchMaker:
         number, count = self._share
         first, last = (len(picks) * n // count for n in (number, number + 1))
         samples = [(pick.which, self._sample(pick)) for pick in picks[first:last]]
-        objects = any("detect" in self.sets[pick.which].tasks for pick in picks)
+        objects = any({"detect", "embed"} & self.sets[pick.which].tasks for pick in picks)
         return self._collate(samples, objects) if samples else self._blank(size_hw, objects)
 
     def _sample(self, pick: Pick) -> Sample:
@@ -134,8 +143,9 @@ class BatchMaker:
             np.zeros(0, np.float32), nothing,
         )  # fmt: skip
         batch = self._collate([(0, sample)], objects)
+        nowhere = torch.zeros_like(batch.detect)
         unlabelled = torch.zeros_like(batch.labelled)
-        return replace(batch, labelled=unlabelled, detect=torch.zeros_like(batch.detect))
+        return replace(batch, labelled=unlabelled, detect=nowhere, embed=nowhere, blank=True)
 
     def _collate(self, samples: list[tuple[int, Sample]], with_objects: bool) -> Batch:
         sets = [self.sets[which] for which, _ in samples]
@@ -149,6 +159,7 @@ class BatchMaker:
             images.contiguous(memory_format=torch.channels_last),
             torch.from_numpy(np.stack([s.labelled for s in sets])),
             torch.tensor(["detect" in s.tasks for s in sets]),
+            torch.tensor(["embed" in s.tasks for s in sets]),
             torch.tensor([s.scene for s in objects]),
             torch.tensor([s.pasted for s in objects]),
             torch.tensor([s.share for s in objects]),

@@ -187,17 +187,21 @@ def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 @torch.no_grad()
-def share_statistics(network: nn.Module) -> None:
-    """Batch norm saw this process's share only: everybody goes on with the mean of what they saw.
+def share_statistics(network: nn.Module, pictures: int) -> None:
+    """Batch norm saw this process's share only, ``pictures`` of the step: everybody goes on with
+    the mean of what they saw, by their number.
 
     Statistics within a forward pass stay those of the share (``batch_norm = "frozen"`` has none).
     """
     if count() == 1:
         return
     moving = [b for b in network.buffers() if b.is_floating_point()]
-    add_up(moving)
     for buffer in moving:
-        buffer.div_(count())
+        buffer.mul_(pictures)
+    add_up(moving)
+    every = float(total(torch.tensor(float(pictures))))  # never 0: a step has pictures
+    for buffer in moving:
+        buffer.div_(every)
 
 
 def from_first(make: Callable[[], T]) -> T:

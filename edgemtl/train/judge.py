@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from edgemtl.data.base import DataSet
+from edgemtl.data.base import DataSet, Task
 from edgemtl.data.config import DataMix
+from edgemtl.errors import ConfigError
 from edgemtl.evaluate import EvaluateOptions, SetScores, evaluate_model
 from edgemtl.manifest import Manifest
 from edgemtl.nn.network import MultiTaskNetwork
@@ -48,19 +49,36 @@ def judge(
     of embeddings without detection is judged at the true boxes.
     """
     parts: dict[str, float] = {}
-    alone = set(manifest.tasks) == {"embed"}
-    if not alone:
+    if "detect" in manifest.tasks or judged_tasks(manifest, mix) - {"embed"}:
         session, of_set = TorchSession(network, manifest), sessions(network, manifest, sizes)
         found = evaluate_model(session, mix, EvaluateOptions(limit=limit), session_of=of_set)
         parts = {key: value for scores in found.sets for key, value in _parts(scores).items()}
     if "detect" not in manifest.tasks and network.embed is not None:
         for name, retrieval in true_box_retrieval(network, manifest, mix, limit, sizes).items():
             parts.update(_parts(SetScores(name, 0, retrieval=retrieval)))
-    counted = {"rank1": 1.0} if alone else _SCORED
-    weighted = [(counted.get(key.rpartition(".")[2], 0.0), value) for key, value in parts.items()]
+    scored = {key: _SCORED.get(key.rpartition(".")[2], 0.0) for key in parts}
+    if not any(scored.values()):  # embeddings alone
+        scored = {key: float(key.endswith(".rank1")) for key in parts}
+    weighted = [(scored[key], value) for key, value in parts.items()]
     total = sum(weight for weight, _ in weighted)
     score = sum(weight * value for weight, value in weighted) / total if total else 0.0
     return Verdict(score, parts)
+
+
+def judged_tasks(manifest: Manifest, mix: DataMix) -> set[Task]:
+    """The tasks of a network that a data set of ``mix`` labels."""
+    return {task for data in mix.sets for task in data.tasks} & set(manifest.tasks)
+
+
+def require_judgement(manifest: Manifest, mix: DataMix | None) -> None:
+    """Raise ConfigError if ``mix``, the validation data, labels none of the network's tasks."""
+    if mix is not None and not judged_tasks(manifest, mix):
+        labelled = sorted({task for data in mix.sets for task in data.tasks})
+        raise ConfigError(
+            f"val: the data sets label {labelled}, and {list(manifest.tasks)} is trained: nothing "
+            "tells which weights are the best",
+            "add a [[val]] set that labels what is trained",
+        )
 
 
 def sessions(

@@ -35,9 +35,10 @@ from edgemtl.train.distributed import (
 )
 from edgemtl.train.draw import check_sizes
 from edgemtl.train.interrupt import Interrupts
-from edgemtl.train.judge import judge, sessions
+from edgemtl.train.judge import judge, require_judgement, sessions
 from edgemtl.train.losses import Parts, combine, measure
 from edgemtl.train.manifest import build_manifest
+from edgemtl.train.norms import norms_of, norms_still, too_small
 from edgemtl.train.optimiser import make_optimiser, make_scaler, rate_at
 from edgemtl.train.prefetch import prefetch
 from edgemtl.train.runlog import RunLog
@@ -45,12 +46,13 @@ from edgemtl.train.sheet import draw_predictions
 from edgemtl.train.start import Start, rounded
 from edgemtl.train.state import (
     BEST_KEY,
-    CONFIG_KEY,
     LOG_KEY,
     SCALER_KEY,
     STEP_KEY,
+    config_header,
     load_state,
     prepare_folder,
+    require_config,
     save_state,
 )
 from edgemtl.train.summary import stops
@@ -94,6 +96,7 @@ def run_training(
         from_first(lambda: check_sizes(config, mix, check))
         from_first(lambda: refuse_bad_data(config, mix, check, out))
         run = _Run(config, mix, out, workers, start)
+        from_first(lambda: require_judgement(run.manifest, check))
         if resume:
             run.restore()
         else:
@@ -135,9 +138,9 @@ class _Run:
         self.interrupts = Interrupts()
 
     def restore(self) -> None:
-        header = load_state(
-            self.out / "last.safetensors", self.network, self.average.network, self.optimiser
-        )
+        last = self.out / "last.safetensors"
+        header = load_state(last, self.network, self.average.network, self.optimiser)
+        require_config(header, self.config, last)
         self.step, self.best = int(header[STEP_KEY]), float(header[BEST_KEY])
         if self.scaler.is_enabled() and SCALER_KEY in header:
             self.scaler.load_state_dict(json.loads(header[SCALER_KEY]))
@@ -191,9 +194,8 @@ class _Run:
     def _train_mode(self) -> None:
         self.network.train()
         if self.config.optimiser.batch_norm == "frozen":
-            for module in self.network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+            for norm in norms_of(self.network):
+                norm.eval()
 
     def _step(self, batches: Sequence[Batch]) -> None:
         rate = self._set_rate()
@@ -208,14 +210,19 @@ class _Run:
         self.step += 1
         if bool(torch.isfinite(norm)):  # one bad batch must not end a night's run
             self.scaler.step(self.optimiser)
-            share_statistics(self.network)
+            share_statistics(self.network, sum(len(b.images) for b in batches if not b.blank))
             self.average.update(self.step)
         self.scaler.update()
         values = {name: float(value.detach()) for name, value in losses.items()}
         self.log.note(self.step, rate, float(norm), values, self.balance.weights())
 
     def _measure(self, batch: Batch) -> dict[str, Parts]:
-        with self._autocast(), rounded(self.start, self.network, self.step):
+        still = batch.blank or too_small(batch.images)
+        with (
+            self._autocast(),
+            rounded(self.start, self.network, self.step),
+            norms_still(self.network, still),
+        ):
             outputs = self.network(batch.images, objects=batch.objects)
         return measure(self.network, outputs, batch, self.config.loss)
 
@@ -233,6 +240,7 @@ class _Run:
 
     def _judge(self, check: DataMix | None) -> None:
         assert check is not None
+        self.save()  # whatever comes of it, the training is kept
         try:
             with self.interrupts.raised(), rounded(self.start, self.average.network):
                 limit, sizes = self.config.validate_.limit, self.config.sizes
@@ -260,13 +268,7 @@ class _Run:
             BEST_KEY: repr(self.best),
             LOG_KEY: self.log.state(),
             SCALER_KEY: json.dumps(self.scaler.state_dict()),
-            CONFIG_KEY: self.config.model_dump_json(by_alias=True),
+            **config_header(self.config),
         }
-        save_state(
-            self.out / "last.safetensors",
-            self.network,
-            self.average.network,
-            self.optimiser,
-            self.manifest,
-            header,
-        )
+        last, average = self.out / "last.safetensors", self.average.network
+        save_state(last, self.network, average, self.optimiser, self.manifest, header)

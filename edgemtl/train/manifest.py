@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgemtl import __version__
+from edgemtl.data.base import Task
 from edgemtl.data.config import DataMix
 from edgemtl.data.identities import trained_identities
 from edgemtl.errors import ConfigError
@@ -15,9 +16,11 @@ from edgemtl.train.config import TrainConfig
 def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
     """The contract of the network to be: only tasks that some data set labels.
 
-    Raises ConfigError if the config asks for a task that none does.
+    Sets of weight 0 take no part. Raises ConfigError if the config asks for a task that none
+    labels, or one without a class, and if there is none at all.
     """
-    tasks = {task for data in mix.sets for task in data.tasks}
+    sets = [data for data in mix.sets if data.weight > 0]
+    tasks = {task for data in sets for task in data.tasks}
     missing = sorted(set(config.tasks or ()) - tasks)
     if missing:
         raise ConfigError(
@@ -33,6 +36,7 @@ def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
             f"{sorted(tasks)} finds none",
             "train detect too, embed alone, or leave network.embedding_grid out",
         )
+    _require_classes(tasks, config, mix)
     told = mix.attributes if {"attributes", "detect"} <= tasks else {}
     width = config.network.embedding_dim if "embed" in tasks else None
     return Manifest(
@@ -46,7 +50,23 @@ def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
         top_k=config.network.top_k,
         min_score=config.min_score,
         data=config.sources,
-        identities=trained_identities(mix.sets) if width is not None else (),
+        identities=trained_identities(sets) if width is not None else (),
         weights_licence=config.weights_licence,
         edgemtl_version=__version__,
     )
+
+
+def _require_classes(tasks: set[Task], config: TrainConfig, mix: DataMix) -> None:
+    """Raise ConfigError for a task that is asked for and has no class, and for no task at all."""
+    named = {"detect": ("classes", mix.classes), "classify": ("image_classes", mix.image_classes)}
+    bare = {task: key for task, (key, names) in named.items() if task in tasks and not names}
+    for task, key in bare.items():
+        if task in (config.tasks or ()) or tasks <= set(bare):
+            raise ConfigError(
+                f"{key}: the data file names none, so '{task}' has nothing to learn",
+                f"name them: {key} = [...]",
+            )
+    if not tasks and not config.further:
+        raise ConfigError(
+            "data: the training sets label no task", "give their annotations, or a [[teachers]]"
+        )

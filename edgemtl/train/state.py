@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +15,16 @@ from edgemtl.files import make_folder
 from edgemtl.manifest import Manifest
 from edgemtl.nn.checkpoint import read_checkpoint, save_checkpoint
 from edgemtl.nn.network import MultiTaskNetwork
+from edgemtl.train.config import TrainConfig
 from edgemtl.train.distributed import from_first
 
-STEP_KEY, BEST_KEY, CONFIG_KEY = "edgemtl.step", "edgemtl.best", "edgemtl.train"
+STEP_KEY, BEST_KEY, _CONFIG_KEY = "edgemtl.step", "edgemtl.best", "edgemtl.train"
 LOG_KEY, SCALER_KEY = "edgemtl.log", "edgemtl.scaler"
+_FREE = frozenset({
+    "images", "validate", "data", "data_checks", "network.weights", "network.pretrained", "threads",
+    "cache_mb", "tensorboard", "name", "sources", "min_score", "weights_licence",
+})  # fmt: skip
+_AS_STARTED = "use the config that the run was started with, or start anew without --resume"
 
 
 def prepare_folder(out: Path, resume: bool) -> None:
@@ -59,25 +68,68 @@ def load_state(
     """Restore what :func:`save_state` wrote, in place; returns the header.
 
     Of several processes only the first one reads the file. Raises ConfigError if it holds another
-    network than the config names.
+    network, or another state of training, than the config names.
     """
     tensors, header = from_first(lambda: read_checkpoint(path))
     try:
         network.load_state_dict(_part(tensors, "network."))
         average.load_state_dict(_part(tensors, "average."))
-    except RuntimeError as error:
+        for number, parameter in enumerate(_parameters(optimiser)):
+            moments = _part(tensors, f"optimiser.{number}.")
+            if moments:
+                optimiser.state[parameter] = _moments(moments, parameter)
+        with torch.no_grad():
+            for number, parameter in enumerate(_outside(optimiser, network)):
+                parameter.copy_(tensors[f"extra.{number}"])
+    except (RuntimeError, KeyError) as error:
         raise ConfigError(
-            f"resume: '{path}' holds another network than the config describes",
-            "use the config that the run was started with, or start anew without --resume",
+            f"resume: '{path}' holds another network than the config describes", _AS_STARTED
         ) from error
-    for number, parameter in enumerate(_parameters(optimiser)):
-        moments = _part(tensors, f"optimiser.{number}.")
-        if moments:
-            optimiser.state[parameter] = dict(moments)
-    with torch.no_grad():
-        for number, parameter in enumerate(_outside(optimiser, network)):
-            parameter.copy_(tensors[f"extra.{number}"])
     return header
+
+
+def _moments(found: dict[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
+    """What AdamW keeps of a parameter, where the parameter is; its count of steps stays outside,
+    as torch has it. Raises RuntimeError for another parameter's."""
+    if any(key != "step" and value.shape != parameter.shape for key, value in found.items()):
+        raise RuntimeError("moments of another shape")
+    return {k: v if k == "step" else v.to(parameter.device) for k, v in found.items()}
+
+
+def config_header(config: TrainConfig) -> dict[str, str]:
+    """What :func:`require_config` compares."""
+    return {_CONFIG_KEY: config.model_dump_json(by_alias=True)}
+
+
+def require_config(header: Mapping[str, str], config: TrainConfig, path: Path) -> None:
+    """Raise ConfigError, naming the key, if the run in ``path`` was started with another config.
+
+    Free to change is what does not touch the steps that are done: how long it trains and what it is
+    judged on, where files lie, what the manifest says, and what only costs time or memory. Keys
+    that an earlier version did not know are not compared.
+    """
+    known = json.loads(header.get(_CONFIG_KEY, "{}"))
+    for key, then, now in _differences(known, json.loads(config_header(config)[_CONFIG_KEY])):
+        raise ConfigError(
+            f"resume: {key} is {now!r}, and the run in '{path.parent}' was started with {then!r}",
+            _AS_STARTED,
+        )
+
+
+def _differences(
+    then: Mapping[str, Any], now: Mapping[str, Any], owner: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    for name in now:
+        key = f"{owner}{name}"
+        if name not in then or key in _FREE:
+            continue
+        before, after = then[name], now[name]
+        if key == "teachers":  # wherever their files lie
+            before, after = ([{**t, "model": None} for t in side] for side in (before, after))
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from _differences(before, after, f"{key}.")
+        elif before != after:
+            yield key, before, after
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:

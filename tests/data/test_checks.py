@@ -225,6 +225,12 @@ def test_what_a_teacher_labels_is_not_missed() -> None:
     assert found([t, bare], [v], taught) == ["note: train: only a teacher labels the class 'b'"]
 
 
+def test_a_set_of_weight_0_overlaps_with_nothing() -> None:
+    good, val, off = labelled("good", range(5, 9)), labelled("v", [30]), labelled("off", [30])
+    off.weight = 0
+    assert found([good, off], [val]) == ["note: train 'off': weight 0: it takes no part"]
+
+
 def test_sets_that_teach_nothing() -> None:
     good, val = labelled("good", range(5, 9)), labelled("v", [30])
     bare = MemorySet("bare", [scenery(1), scenery(2)])
@@ -235,7 +241,6 @@ def test_sets_that_teach_nothing() -> None:
     all_found = found([good, bare, alone, idle, tiny], [val])
     assert all_found == [
         "warning: val: no data set labels the task 'embed', which is trained",
-        "warning: train 'bare': no boxes in 2 pictures",
         "warning: train 'alone': no identity is in two pictures: embeddings learn nothing",
         "warning: train 'idle': it labels no task",
         "warning: train 'tiny': 100% of the boxes are below 8 px at the network's input",

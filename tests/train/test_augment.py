@@ -12,6 +12,7 @@ from edgemtl.data.imageset import empty_truth
 from edgemtl.train.augment import (
     PAD,
     augment,
+    clip_truth,
     colour,
     erase,
     letterbox_matrix,
@@ -73,6 +74,18 @@ def test_a_box_mostly_outside_becomes_ignored_and_takes_the_scene_along() -> Non
         ignored = bool(sample.ignore.any()) or not len(sample.labels)
         outcomes.add((ignored, sample.scene))
     assert outcomes == {(True, UNKNOWN), (False, 3)}
+
+
+def test_ignored_regions_do_not_decide_about_the_scene() -> None:
+    boxes = np.array([[-35, 0, 5, 40], [0, 0, 128, 96]], np.float32)
+    truth = Truth(
+        boxes, np.array([0, 0], np.int32), np.array([7, -1], np.int64), np.array([False, True]), 3
+    )
+    assert clip_truth(truth, boxes, (0.0, 0.0, 128.0, 96.0), 0.3).scene == UNKNOWN
+    inside = boxes + np.array([40, 0, 40, 0], np.float32)
+    assert clip_truth(truth, inside, (0.0, 0.0, 128.0, 96.0), 0.3).scene == 3
+    region = Truth(boxes[1:], truth.labels[1:], truth.identities[1:], truth.ignore[1:], 3)
+    assert clip_truth(region, boxes[1:] - 500, (0.0, 0.0, 128.0, 96.0), 0.3).scene == 3
 
 
 def test_mirror_keeps_corners_in_order() -> None:

@@ -197,4 +197,6 @@ def test_a_process_without_a_picture_of_a_size_gets_a_blank_one() -> None:
             assert len(blank.frame) == 0
             assert not bool(blank.labelled.any() | blank.detect.any())
             assert blank.scenes.tolist() == [-1]
+            assert blank.blank
+        assert not any(p.blank for p in real)
     assert sum(not bool(share[1].images.any()) for share in shares) == 2

@@ -28,12 +28,12 @@ def _shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     train_on_shapes(monkeypatch)
 
 
-def _train(out: Path, images: int, **changes: object) -> list[Row]:
+def _train(out: Path, images: int, *, resume: bool = False, **changes: object) -> list[Row]:
     values: dict[str, object] = {
         "name": "small", "data": Path("shapes.toml"), "size_hw": (64, 96), "images": images,
         "batch": 4, "network": SMALL, "augment": STILL,
     }  # fmt: skip
-    run_training(TrainConfig.model_validate({**values, **changes}), out=out)
+    run_training(TrainConfig.model_validate({**values, **changes}), out=out, resume=resume)
     return read_rows(out)
 
 
@@ -63,6 +63,12 @@ def test_the_first_step_is_that_of_the_cpu(
     assert here
     for name, mean in here.items():
         torch.testing.assert_close(mean, there[name], rtol=1e-2, atol=5e-3, msg=name)
+
+
+def test_a_run_goes_on(tmp_path: Path) -> None:
+    _train(tmp_path, 8)
+    rows = _train(tmp_path, 16, resume=True)
+    assert [row["images"] for row in rows if "score" in row] == [8, 16]
 
 
 def _seen_in_one_step(out: Path, wanted: dict[str, object]) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from edgemtl.train.loop import run_training
 from edgemtl.train.manifest import build_manifest
 from edgemtl.train.optimiser import rate_at
 from edgemtl.train.runlog import read_rows
+from edgemtl.train.state import _moments
 
 
 def config(steps: int, **changes: object) -> TrainConfig:
@@ -143,6 +145,74 @@ def test_what_cannot_be_resumed(tmp_path: Path) -> None:
     wider = config(2, network={**SMALL, "neck_width": 32})
     with pytest.raises(ConfigError, match="another network"):
         run_training(wider, out=tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"batch": 8}, "batch"),
+        ({"loss": {"balance": "uncertainty"}}, "loss.balance|another network"),
+        ({"network": {**SMALL, "frozen_stages": 0}}, "frozen_stages|another network"),
+        ({"optimiser": {"rate": 1e-4}}, "optimiser.rate"),
+        ({"seed": 7}, "seed"),
+    ],
+)
+def test_another_config_is_not_resumed(
+    tmp_path: Path, changes: dict[str, object], key: str
+) -> None:
+    run_training(config(1, network={**SMALL, "frozen_stages": 2}), out=tmp_path)
+    other = config(2, **{"network": {**SMALL, "frozen_stages": 2}, **changes})
+    with pytest.raises(ConfigError, match=f"resume: .*({key})") as caught:
+        run_training(other, out=tmp_path, resume=True)
+    assert "started with" in str(caught.value.hint)
+
+
+def test_what_does_not_touch_the_steps_may_change(tmp_path: Path) -> None:
+    run_training(config(1), out=tmp_path)
+    free = {"images": 16, "validate": {"every": 8}, "threads": 1, "cache_mb": 7, "name": "other"}
+    run_training(config(4, **free), out=tmp_path, resume=True)
+    assert [row["step"] for row in read_rows(tmp_path) if "score" in row] == [1, 2, 4]
+
+
+def test_moments_go_where_their_parameter_is() -> None:
+    """As on a GPU: a checkpoint is read into the CPU's memory."""
+    there = torch.empty(2, 3, device="meta")
+    found = {"exp_avg": torch.ones(2, 3), "exp_avg_sq": torch.ones(2, 3), "step": torch.tensor(4.0)}
+    moved = _moments(found, there)
+    assert {key: value.device.type for key, value in moved.items()} == {
+        "exp_avg": "meta", "exp_avg_sq": "meta", "step": "cpu",
+    }  # fmt: skip
+    with pytest.raises(RuntimeError):
+        _moments(found, torch.empty(3, 3))
+
+
+def test_a_judgement_that_fails_loses_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise DataError("a picture is broken")
+
+    whole = run_training(config(2), out=tmp_path / "whole").parent
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "judge", fails)
+        with pytest.raises(DataError):
+            run_training(config(2), out=tmp_path / "run")
+    run_training(config(2), out=tmp_path / "run", resume=True)
+    a, b = (read_checkpoint(f / "last.safetensors")[0] for f in (whole, tmp_path / "run"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_data_that_cannot_judge_are_refused_before_the_first_step(
+    tmp_path: Path, shapes: DataMix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    val = Shapes(4)
+    val.tasks = frozenset(("classify",))
+    mixes = {"train": shapes, "val": replace(shapes, sets=(val,))}
+    monkeypatch.setattr(loop, "load_data", lambda path, split, root: mixes[split])
+    with pytest.raises(ConfigError, match=r"val: the data sets label \['classify'\]"):
+        run_training(config(1, tasks=["detect"]), out=tmp_path / "none")
+    assert not (tmp_path / "none" / "log.csv").exists()
+    run_training(config(1), out=tmp_path / "some")
 
 
 def test_an_output_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,10 @@ from edgemtl.nn.session import TorchSession
 from edgemtl.ops import decode, letterbox_geometry
 from edgemtl.train import loop
 from edgemtl.train.assign import assign_by_place, inside
+from edgemtl.train.batches import BatchMaker
 from edgemtl.train.config import TrainConfig, load_train_config
 from edgemtl.train.lookup import points_of, true_box_retrieval
+from edgemtl.train.losses import combine
 from edgemtl.train.manifest import build_manifest
 from edgemtl.train.runlog import read_rows
 
@@ -153,6 +156,48 @@ def test_a_task_that_nobody_labels_is_refused(shapes: DataMix) -> None:
     shapes.sets[0].tasks = frozenset(("detect",))
     with pytest.raises(ConfigError, match="'embed'"):
         build_manifest(config(1, ["detect", "embed"]), shapes)
+
+
+def test_sets_of_weight_0_give_no_head(shapes: DataMix) -> None:
+    alone, off = Shapes(4), Shapes(4)
+    alone.tasks = frozenset(("detect",))
+    off.weight = 0.0
+    manifest = build_manifest(config(1, None), replace(shapes, sets=(alone, off)))
+    assert manifest.tasks == ("detect",)
+    assert manifest.identities == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "tasks", "said"),
+    [
+        ({"image_classes": ()}, ["classify"], "image_classes: .*'classify'"),
+        ({"image_classes": (), "classes": ()}, None, "classes: "),
+        ({"classes": ()}, ["detect", "classify"], "classes: .*'detect'"),
+    ],
+)
+def test_tasks_without_a_class_are_refused(
+    shapes: DataMix, changes: dict[str, object], tasks: list[str] | None, said: str
+) -> None:
+    shapes.sets[0].tasks = frozenset(("detect", "classify"))
+    with pytest.raises(ConfigError, match=said):
+        build_manifest(config(1, tasks), replace(shapes, **changes))
+
+
+def test_identities_alone_train_the_embedding(tmp_path: Path, shapes: DataMix) -> None:
+    """Of pictures in which not every object has a box, detection learns nothing."""
+    boxes, looks = Shapes(8), Shapes(8)
+    boxes.tasks, looks.tasks = frozenset(("detect",)), frozenset(("embed",))
+    mix = replace(shapes, sets=(boxes, looks))
+    run = loop._Run(config(1, None), mix, tmp_path, 0, None)
+    run.network.train()
+    (batch,) = BatchMaker([looks], run.config).batch(0)
+    assert batch.objects
+    losses = combine([run._measure(batch)])
+    assert list(losses) == ["embed"]
+    losses["embed"].backward()
+    gradients = {n: p.grad for n, p in run.network.named_parameters() if p.grad is not None}
+    assert any(name.startswith("embed") and g.any() for name, g in gradients.items())
+    assert not any(name.startswith("detect") and g.any() for name, g in gradients.items())
 
 
 @pytest.mark.parametrize("wrong", ['["boxes"]', "[]"])

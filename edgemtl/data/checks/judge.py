@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from edgemtl.data.checks.report import CheckOptions, DataReport, Finding, SetCensus
 
@@ -13,7 +14,10 @@ _ENOUGH = 1000  # pictures counted, that say something even where time left othe
 def judge_counts(
     report: DataReport, classes: Sequence[str], image_classes: Sequence[str], options: CheckOptions
 ) -> list[Finding]:
-    """Findings on the counts of ``report``; ``classes`` and ``image_classes`` are the mix's."""
+    """Findings on the counts of ``report``; ``classes`` and ``image_classes`` are the mix's. Of a
+    training set of weight 0 it is only said that it takes no part."""
+    idle = [one for one in report.sets if one.split == "train" and one.weight == 0]
+    report = replace(report, sets=tuple(one for one in report.sets if one not in idle))
     tasks = {split: _tasks(report, split) for split in ("train", "val")}
     if options.tasks is not None:
         tasks["train"] &= set(options.tasks)
@@ -30,6 +34,8 @@ def judge_counts(
         )  # fmt: skip
     for one in report.sets:
         found += _set(one, tasks["train"], options.taught_sets)
+    for one in idle:
+        found.append(Finding("note", f"train '{one.name}'", "weight 0: it takes no part"))
     return found
 
 
@@ -96,8 +102,6 @@ def _set(one: SetCensus, trained: set[str], taught: Sequence[str]) -> list[Findi
     found = []
     where = f"{one.split} '{one.name}'"
     boxes = sum(one.boxes.values())
-    if one.split == "train" and one.weight == 0:
-        found.append(Finding("note", where, "weight 0: it takes no part"))
     if not one.tasks and not (one.split == "train" and one.name in taught):
         found.append(Finding("warning", where, "it labels no task", "give its tasks, or remove it"))
     if "detect" in trained and one.without_boxes is not None and not boxes and _enough(one):

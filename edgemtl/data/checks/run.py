@@ -39,6 +39,7 @@ def check_data(
     report = DataReport(key, options.size_hw, census, ())
     looked = list(zip(sets, looks, strict=True))
     ours, theirs = looked[: len(train.sets)], looked[len(train.sets) :]
+    ours = [(data, look) for data, look in ours if data.weight > 0]  # the others take no part
     findings = [
         *find_overlap(ours, theirs, options.near_bits, options.allow_overlap),
         *find_copies(ours),

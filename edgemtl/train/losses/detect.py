@@ -25,7 +25,11 @@ def detection_loss(head: DetectionHead, step: Step) -> tuple[Part, ...] | None:
     sure = step.batch.confidence[found.usable]
     one, many = (
         _detection(logits.float(), found, positive.surely(sure), weight, step.config.box)
-        for logits, positive in ((dense.logits_one, found.one), (dense.logits_many, found.many))
+        for logits, positive in (
+            # identities alone may be known of some objects of a picture
+            (dense.logits_one, found.one.within(step.batch.detect)),
+            (dense.logits_many, found.many.within(step.batch.detect)),
+        )
     )
     labelled = bool(step.batch.detect.any())
     return tuple(replace(part, labelled=labelled) for part in (*one, *many))

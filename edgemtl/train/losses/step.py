@@ -29,9 +29,9 @@ _POINTS_OF_AN_OBJECT = 3  # neighbours of the selected point may be selected nex
 class Assigned:
     """The true objects of a batch, and the points that are to answer for them.
 
-    usable bool [G]: annotated for detection and no ignore region; objects: their frame i64 [U],
-    boxes_net f32 [U, 4] and labels i64 [U]; boxes f32 [B, A, 4]: what every point predicts;
-    one, many: the points of each object in the one-to-one and the one-to-many assignment.
+    usable bool [G]: annotated for detection or embeddings and no ignore region; objects: their
+    frame i64 [U], boxes_net f32 [U, 4] and labels i64 [U]; boxes f32 [B, A, 4]: what every point
+    predicts; one, many: the points of each object in the one-to-one and the one-to-many assignment.
     Without detection there are no boxes, and all points are in ``one``.
     """
 
@@ -97,7 +97,7 @@ def assign_objects(outputs: TrainingOutputs, batch: Batch) -> Assigned | None:
         return None
     size_hw = (int(batch.images.shape[2]), int(batch.images.shape[3]))
     points, strides = (t.to(batch.images.device) for t in anchor_points(size_hw))
-    usable = ~batch.ignore & batch.detect[batch.frame]
+    usable = ~batch.ignore & (batch.detect | batch.embed)[batch.frame]
     objects = (batch.frame[usable], batch.boxes_net[usable], batch.labels[usable])
     if "detect" not in outputs.raw:
         placed = assign_by_place((points, strides), objects, _POINTS_OF_AN_OBJECT)
