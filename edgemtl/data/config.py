@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from edgemtl.config_errors import explain
 from edgemtl.data.base import DataSet, Task
 from edgemtl.data.problems import OnError, Problem, ProblemLog
 from edgemtl.data.spec import SceneRule, SetSpec
@@ -181,17 +182,7 @@ def _parse(path: Path) -> _File:
     try:
         return _File.model_validate(raw)
     except ValidationError as error:
-        # a key that is missing is often one that was misspelt, so unknown ones are told first
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            owner = _File if len(first["loc"]) == 1 else _Set
-            known = ", ".join(sorted(owner.model_fields))
-            raise ConfigError(
-                f"data: '{path}' has an unknown key '{key}'", f"known here: {known}"
-            ) from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"data: '{path}', '{key}': {message}", "correct this key") from error
+        raise explain("data", path, error, _File) from error
 
 
 def _open(one: _Set, file: _File, base: Path, log: ProblemLog) -> DataSet:

@@ -135,19 +135,30 @@ def _load(network: nn.Module, weights: Path | None, rename: Callable[[str], str]
         return
     if not weights.is_file():
         raise ConfigError(f"network.weights: no file '{weights}'")
-    if weights.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state = load_file(weights)
-    else:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    result = network.load_state_dict({rename(k): v for k, v in state.items()}, strict=False)
+    try:
+        state = _read_weights(weights)
+        result = network.load_state_dict({rename(k): v for k, v in state.items()}, strict=False)
+    except Exception as error:  # of pickle, zip, safetensors; and of torch for another shape
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ConfigError(
+            f"network.weights: '{weights.name}' does not fit: {' '.join(said[:2])[:200]}",
+            "the file must be a state dict of the named backbone, in the named width",
+        ) from error
     missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
     if missing:
         raise ConfigError(
             f"network.weights: '{weights.name}' lacks {len(missing)} tensors, first '{missing[0]}'",
             "the file must be a state dict of the named backbone",
         )
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return found
 
 
 def _fold_imagenet_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

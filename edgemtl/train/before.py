@@ -19,6 +19,9 @@ from edgemtl.nn.network import PIXEL_ZERO
 from edgemtl.records import U8
 from edgemtl.train.batches import Batch, BatchMaker
 from edgemtl.train.config import TrainConfig
+from edgemtl.train.draw import check_sizes
+from edgemtl.train.judge import require_judgement
+from edgemtl.train.manifest import build_manifest
 from edgemtl.train.sheet import write_picture
 from edgemtl.train.teach import TaughtSet, teach
 
@@ -69,6 +72,8 @@ def check_run(config: TrainConfig, out: Path, data_root: Path | None) -> DataRep
     make_folder(out)
     mix = teach(load_data(config.data, "train", data_root), config.teachers)
     val = load_data(config.data, "val", data_root)
+    check_sizes(config, mix, val)
+    require_judgement(build_manifest(config, mix), val)
     return check_before(config, mix, val, out, again=True)
 
 

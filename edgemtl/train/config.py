@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
+from edgemtl.config_errors import explain
 from edgemtl.data.base import Task
 from edgemtl.errors import ConfigError
 from edgemtl.manifest import DataSource
@@ -62,6 +64,14 @@ class AugmentConfig(Section):
     min_visible: float = Field(
         default=0.3, ge=0, le=1, description="a box of which less is left becomes an ignore region"
     )
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        low, high = scale
+        if not 0 < low <= high < math.inf:
+            raise ValueError(f"expected the smallest and the largest, above 0, got {list(scale)}")
+        return scale
 
     def for_identities(self) -> AugmentConfig:
         """As it is for pictures whose objects have identities."""
@@ -211,7 +221,7 @@ def load_train_config(path: Path) -> TrainConfig:
     try:
         config = TrainConfig.model_validate(raw)
     except ValidationError as error:
-        raise _explain(path, error) from error
+        raise explain("config", path, error, TrainConfig) from error
     network = config.network
     teachers = tuple(
         teacher.model_copy(
@@ -240,19 +250,3 @@ def _resolve(path: Path, key: str, value: Path) -> Path:
             "set it, or write the path itself",
         )
     return path.parent / text
-
-
-def _explain(path: Path, error: ValidationError) -> ConfigError:
-    # a key that is missing is often one that was misspelt, so unknown ones are told first
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        owner: type[BaseModel] = TrainConfig
-        for part in first["loc"][:-1]:
-            field = owner.model_fields.get("validate_" if part == "validate" else str(part))
-            if field is None or not isinstance(field.annotation, type):
-                break
-            owner = field.annotation
-        known = ", ".join(sorted(f.alias or name for name, f in owner.model_fields.items()))
-        return ConfigError(f"config: '{path}' has an unknown key '{key}'", f"known here: {known}")
-    return ConfigError(f"config: '{path}', key '{key}': {first['msg'].lower()}", "correct this key")

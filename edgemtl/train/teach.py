@@ -81,8 +81,9 @@ class TaughtSet(DataSet):
                 data.name, data.classes, data.image_classes, scene=detector.config.scene
             )
             # a set with tasks has said what it is for
-            names_scenes = detector.config.scene != "none" and not data.tasks
-            self._names_scenes = names_scenes and bool(data.image_classes)
+            names_scenes = detector.config.scene != "none" and not self.people.tasks
+            nobody_does = bool(data.image_classes) and "classify" not in data.tasks
+            self._names_scenes = names_scenes and nobody_does
             self.tasks |= frozenset[Task](("detect",))
             if self._names_scenes:
                 self.tasks |= frozenset[Task](("classify",))
@@ -92,7 +93,7 @@ class TaughtSet(DataSet):
     @property
     def people(self) -> DataSet:
         """The set as people annotated it."""
-        return self._data
+        return self._data.people if isinstance(self._data, TaughtSet) else self._data
 
     def __len__(self) -> int:
         return len(self._data)
@@ -170,25 +171,26 @@ def _and_unknown(attributes: I32 | None, count: int) -> I32 | None:
 
 
 def teach(mix: DataMix, teachers: Sequence[TeacherConfig]) -> DataMix:
-    """The mix with its teachers. Raises ConfigError for a teacher, or a set, that does not fit."""
+    """The mix with its teachers. Of several detectors each adds the classes that nobody before it
+    has labelled. Raises ConfigError for a teacher, or a set, that does not fit."""
     detectors = [DetectionTeacher(t, mix) for t in teachers if t.task == "detect"]
     looks = [AppearanceTeacher(t) for t in teachers if t.task == "embed"]
-    names = {data.name for data in mix.sets}
-    for teacher in teachers:
-        for name in teacher.sets:
-            if name not in names:
-                raise ConfigError(
-                    f"teachers: '{teacher.model.name}' is to look at '{name}', "
-                    f"the training sets are {sorted(names)}"
-                )
+    _check(teachers, mix)
     sets = []
     for data in mix.sets:
-        detector = next((t for t in detectors if _looks_at(t.config, data)), None)
-        appearance = next((t for t in looks if _looks_at(t.config, data)), None)
-        if detector is not None and not (detector.known & ~data.labelled).any():
-            detector = None  # people have labelled all that it knows
-        taught = detector is not None or appearance is not None
-        sets.append(TaughtSet(data, detector, appearance) if taught else data)
+        taught = data
+        for detector in detectors:
+            news = bool((detector.known & ~taught.labelled).any())
+            if _looks_at(detector.config, data) and news:
+                taught = TaughtSet(taught, detector, None)
+        asked = [look for look in looks if _may_tell_apart(look.config, taught)]
+        if len(asked) > 1:
+            both = " and ".join(f"'{look.config.model.name}'" for look in asked[:2])
+            raise ConfigError(
+                f"teachers: {both} both say how the objects of '{data.name}' look",
+                "give each its own sets = [...]",
+            )
+        sets.append(TaughtSet(taught, None, asked[0]) if asked else taught)
     idle = [data.name for data in sets if not data.tasks]
     if idle:
         raise ConfigError(
@@ -198,5 +200,29 @@ def teach(mix: DataMix, teachers: Sequence[TeacherConfig]) -> DataMix:
     return replace(mix, sets=tuple(sets))
 
 
+def _check(teachers: Sequence[TeacherConfig], mix: DataMix) -> None:
+    """Raise ConfigError for a teacher of a set or of classes that are not there."""
+    names = {data.name for data in mix.sets}
+    for teacher in teachers:
+        for name in teacher.sets:
+            if name not in names:
+                raise ConfigError(
+                    f"teachers: '{teacher.model.name}' is to look at '{name}', "
+                    f"the training sets are {sorted(names)}"
+                )
+        if teacher.task == "embed" and not set(teacher.classes) & set(mix.classes):
+            raise ConfigError(
+                f"teachers: '{teacher.model.name}' tells {list(teacher.classes)} apart, the "
+                f"classes of the mix are {list(mix.classes)[:8]}",
+                "name those that it knows with classes = [...]",
+            )
+
+
 def _looks_at(config: TeacherConfig, data: DataSet) -> bool:
     return not config.sets or data.name in config.sets
+
+
+def _may_tell_apart(config: TeacherConfig, data: DataSet) -> bool:
+    """Whether a re-identification network looks at ``data``, whose boxes may be of its classes."""
+    pairs = zip(data.classes, data.labelled, strict=True)
+    return _looks_at(config, data) and any(name in config.classes for name, there in pairs if there)

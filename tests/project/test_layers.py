@@ -10,7 +10,16 @@ import edgemtl
 
 PACKAGE = Path(edgemtl.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "manifest", "files", "progress", "models", "system_files", "jetson"),
+    (
+        "errors",
+        "config_errors",
+        "manifest",
+        "files",
+        "progress",
+        "models",
+        "system_files",
+        "jetson",
+    ),
     ("_native", "records"),
     ("ops", "metrics", "engine.session", "track_file", "drawing", "svg"),
     ("nn", "data", "track", "graph", "engine"),

@@ -15,9 +15,11 @@ from memory_set import MemorySet, truth
 
 from edgemtl.data.config import DataMix
 from edgemtl.drawing import PAPER, colour_of
+from edgemtl.errors import ConfigError
 from edgemtl.records import Detections
+from edgemtl.train import before
 from edgemtl.train.batches import BatchMaker
-from edgemtl.train.before import check_before, draw_mix, options_of
+from edgemtl.train.before import check_before, check_run, draw_mix, options_of
 from edgemtl.train.config import TeacherConfig, TrainConfig
 from edgemtl.train.teach import TaughtSet
 
@@ -40,6 +42,23 @@ def flat(name: str, count: int, value: int) -> MemorySet:
 
 def mix(*sets: MemorySet) -> DataMix:
     return DataMix(sets[0].classes, sets[0].image_classes, sets)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sizes": {"nope": (32, 32)}}, "sizes: there is no data set 'nope'"),
+        ({"tasks": ("classify",)}, "no data set labels 'classify'"),
+    ],
+)
+def test_the_checks_alone_refuse_what_the_run_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], said: str
+) -> None:
+    sets = {"train": mix(flat("t", 2, 90)), "val": mix(flat("v", 2, 40))}
+    monkeypatch.setattr(before, "load_data", lambda path, split, root: sets[split])
+    with pytest.raises(ConfigError, match=said):
+        check_run(config(**changes), tmp_path, None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_options_are_those_of_the_config() -> None:

@@ -41,12 +41,31 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         (GOOD.replace("images = 10", 'images = "ten"'), "images"),
         (GOOD.replace('name = "n"\n', ""), "name"),
         (GOOD + '[network]\nweights = "$NO_SUCH_THING/x"\n', "no variable"),
+        (GOOD + "[augment]\nscale = [0.0, 1.5]\n", r"augment\.scale.*smallest and the largest"),
+        (GOOD + "[augment]\nscale = [1.5, 0.6]\n", r"augment\.scale.*smallest and the largest"),
+        (GOOD + '[network]\nsize = "N"\n', "got 'N'"),
         ("name = ", "not TOML"),
     ],
 )
 def test_refusals(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_train_config(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        (GOOD + '[[teachers]]\nmodel = "t.onnx"\nminscore = 1\n', "min_score"),
+        (GOOD + "[validate]\nevry = 1\n", "patience"),
+        (GOOD + "imges = 1\n", "validate"),
+    ],
+)
+def test_an_unknown_key_is_told_beside_those_of_its_section(
+    tmp_path: Path, text: str, known: str
+) -> None:
+    with pytest.raises(ConfigError, match="unknown key") as caught:
+        load_train_config(write(tmp_path, text))
+    assert known in str(caught.value.hint)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

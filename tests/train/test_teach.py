@@ -211,6 +211,49 @@ def test_the_known_classes_decide_whether_a_teacher_is_asked() -> None:
     assert teach(whole, (TeacherConfig(model=toy),)).sets == (data,)
 
 
+class Sure(Detector):
+    """In place of a model file, named by the classes that it knows."""
+
+    def __init__(self, config: TeacherConfig, mix: DataMix) -> None:
+        place = mix.classes.index(config.model.stem)
+        known = (place == 0, place == 1)
+        super().__init__(said((0.9, place, (30 + 12 * place, 2, 40 + 12 * place, 9))), known)
+        self.config = config
+
+
+def test_every_teacher_of_a_set_adds_what_it_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemtl.train.teach.DetectionTeacher", Sure)
+    teachers = [TeacherConfig(model=Path(f"{name}.onnx"), scene="largest_box") for name in "ab"]
+    pictures = bare(tmp_path)
+    (taught,) = teach(DataMix(("a", "b"), ("a", "none"), (pictures,)), teachers).sets
+    assert isinstance(taught, TaughtSet)
+    assert taught.people is pictures
+    assert taught.labelled.tolist() == [True, True]
+    assert taught.tasks == {"detect", "classify"}
+    assert taught.truth(0).labels.tolist() == [0, 1]
+    assert taught.truth(0).scene == 0, "the first one names the picture"
+    (partly,) = teach(mix(Shapes(labelled=(True, False))), teachers).sets
+    assert partly.truth(0).labels.tolist()[-1:] == [1]
+    assert len(partly.truth(0)) == len(Shapes().truth(0)) + 1
+
+
+def test_a_network_of_looks_is_asked_about_its_classes_alone(tmp_path: Path) -> None:
+    looks = mean_colour(tmp_path / "looks.onnx")
+    folder = Shapes(labelled=(False, False))
+    folder.tasks = frozenset(("classify",))
+    config = TeacherConfig(model=looks, task="embed", classes=("b",))
+    objects, pictures = teach(mix(Shapes(), folder), (config,)).sets
+    assert isinstance(objects, TaughtSet)
+    assert pictures is folder
+    strangers = TeacherConfig(model=looks, task="embed")  # of people
+    with pytest.raises(ConfigError, match=r"\['person'\] apart, the classes of the mix"):
+        teach(mix(Shapes()), (strangers,))
+    with pytest.raises(ConfigError, match="both say how the objects of 'shapes' look"):
+        teach(mix(Shapes()), (config, config))
+
+
 def test_a_taught_set_keeps_its_identities() -> None:
     data = Shapes(3)
     data.identity_source = "sha256:00"
