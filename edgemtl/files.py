@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,15 +24,18 @@ def atomic_path(target: Path) -> Iterator[Path]:
     is full in the midst of it.
     """
     target = Path(target)
+    place = Path(os.path.realpath(target))  # a link stays one
     if target.is_dir():
         raise OutputError(f"output '{target}' is a folder", "name a file")
-    if not target.parent.is_dir():
+    if target.exists() and not target.is_file():
+        raise OutputError(f"output '{target}' is a device or a pipe", "name a file")
+    if not place.parent.is_dir():
         raise OutputError(
             f"output folder '{target.parent}' does not exist", f"mkdir -p {target.parent}"
         )
     try:
         handle, name = tempfile.mkstemp(
-            prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
+            prefix=f".{target.stem}-", suffix=target.suffix, dir=place.parent
         )
         os.close(handle)
     except OSError as error:
@@ -52,7 +55,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             ) from error
         try:
             os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, target)
+            os.replace(temporary, place)
         except OSError as error:
             raise OutputError(
                 f"cannot write '{target}': {error.strerror}", "is its folder still there?"
@@ -76,6 +79,15 @@ def make_folder(folder: Path) -> None:
         raise OutputError(
             f"out: cannot make '{folder}': {error.strerror}", "name another folder"
         ) from error
+
+
+def keep(read: Mapping[str, Path | None], written: Iterable[Path | None], hint: str) -> None:
+    """Raise OutputError if a file that is read, by what it is, would be lost: one of those to be
+    written is it, by whatever name."""
+    for kind, source in read.items():
+        for path in written:
+            if path is not None and source is not None and path.resolve() == source.resolve():
+                raise OutputError(f"out: '{path}', which is written, is the {kind} itself", hint)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -18,6 +18,7 @@ from edgemtl.errors import DataError
 from edgemtl.records import F32, I64, Tracks
 
 _HINT = "a line is frame,id,left,top,width,height,score; frames count from 1"
+_LARGEST_PX = 1e7
 _EXACT = 2**53
 """Up to here float64 holds every whole number."""
 
@@ -105,6 +106,8 @@ def _parse(line: str, where: str) -> list[float]:
         raise refuse("frame and id must be whole numbers, frames from 1")
     if width < 0 or height < 0:
         raise refuse("width and height must not be negative")
+    if max(map(abs, values[2:6])) > _LARGEST_PX:
+        raise refuse(f"a box lies beyond {_LARGEST_PX:.0e} pixels")
     return values
 
 

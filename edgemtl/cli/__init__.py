@@ -85,8 +85,14 @@ def invoke(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point of the ``edgemtl`` program."""
     # a service manager's stop is Ctrl-C too: outputs are finished, a training keeps its state
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # and so is the end of an ssh session, unless 'nohup' said otherwise
+    stops = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+    for stop in stops:
+        if signal.getsignal(stop) != signal.SIG_IGN:
+            signal.signal(stop, signal.default_int_handler)
     code = invoke(sys.argv[1:])
+    for stop in (signal.SIGINT, *stops):  # all is done: the exit code tells how
+        signal.signal(stop, signal.SIG_IGN)
     if code == 130:
         print("interrupted", file=sys.stderr)
     sys.exit(code)

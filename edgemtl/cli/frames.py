@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,7 @@ from edgemtl.cli.options import (
 )
 from edgemtl.console import InterruptedRunError, finish, say, table
 from edgemtl.errors import ConfigError
+from edgemtl.files import atomic_path, keep
 
 
 class Policy(str, Enum):
@@ -139,10 +140,16 @@ def bench(
     from edgemtl.cli.running import Network
     from edgemtl.runtime.source import open_source
 
-    with closing(Network(model, backend, threads, cuda_graph, rebuild).open()) as session:
+    keep({"source": Path(source), "model": Path(model)}, (plot,), "name another --plot")
+    with ExitStack() as stack:
+        # what cannot be written is refused before the work
+        drawn = None if plot is None else stack.enter_context(atomic_path(plot))
+        network = Network(model, backend, threads, cuda_graph, rebuild)
+        session = stack.enter_context(closing(network.open()))
         report = measure(session, open_source(source), BenchConfig(frames=frames, warmup=warmup))
+        if drawn is not None:
+            report.plot_svg(drawn)
     if plot is not None:
-        report.plot_svg(plot)
         say(f"plot: {plot}")
     header, *rows = report.rows()
     figures = table([row for row in rows if len(row) > 1], header)

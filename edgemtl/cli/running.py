@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -11,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from edgemtl.cli.sessions import open_model
 from edgemtl.console import say
 from edgemtl.errors import ConfigError, StaleEngineError
+from edgemtl.files import keep
 from edgemtl.manifest import Manifest
 
 if TYPE_CHECKING:
     from edgemtl.engine.session import Session
     from edgemtl.runtime.pipeline import PipelineConfig, RunSummary
+    from edgemtl.runtime.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,11 @@ class Outputs:
         paths = [path.resolve() for path in (self.video, self.jsonl, self.mot) if path is not None]
         if len(set(paths)) < len(paths):
             raise ConfigError("two outputs have the same path", "give each its own file")
+
+    def keep(self, source: str, model: str) -> None:
+        """Raise OutputError where an output would replace what is read."""
+        read = {"source": _file(source), "model": _file(model)}
+        keep(read, (self.video, self.jsonl, self.mot), "name another file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,11 @@ class Network:
         return open_model(self.model, self.backend, self.threads, self.cuda_graph)
 
 
+def _file(name: str) -> Path | None:
+    """The file of this name, where it is one."""
+    return Path(name) if os.path.isfile(name) else None
+
+
 def run_model(
     network: Network, source: str, outputs: Outputs, config: PipelineConfig
 ) -> RunSummary:
@@ -68,17 +83,40 @@ def run_model(
     from edgemtl.runtime.pipeline import run_pipeline
     from edgemtl.runtime.source import open_source
 
+    outputs.keep(source, network.model)
     with ExitStack() as stack:
+        calm = stack.enter_context(_Calm())
         frames = stack.enter_context(closing(open_source(source, policy=config.policy)))
         session = stack.enter_context(closing(network.open()))
         sinks = [
-            stack.enter_context(closing(sink))
-            for sink in _sinks(outputs, session.manifest, frames.fps)
+            stack.enter_context(closing(sink)) for sink in _sinks(outputs, session.manifest, frames)
         ]
-        return run_pipeline(session, frames, sinks, config)
+        try:
+            return run_pipeline(session, frames, sinks, config)
+        finally:
+            calm.hold()
 
 
-def _sinks(outputs: Outputs, manifest: Manifest, fps: float) -> Iterator[Any]:
+class _Calm:
+    """Once it holds, nobody's Ctrl-C comes between outputs and their names, until its end."""
+
+    def __init__(self) -> None:
+        self._kept: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Calm:
+        return self
+
+    def hold(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for one in (signal.SIGINT, signal.SIGTERM):
+                self._kept[one] = signal.signal(one, signal.SIG_IGN)
+
+    def __exit__(self, *_: object) -> None:
+        for one, handler in self._kept.items():
+            signal.signal(one, handler)
+
+
+def _sinks(outputs: Outputs, manifest: Manifest, frames: Source) -> Iterator[Any]:
     """One after the other, so that those already open are closed if a later one cannot be."""
     from edgemtl.runtime.sink import JsonlSink, MotSink, ShowSink, VideoSink
 
@@ -87,6 +125,6 @@ def _sinks(outputs: Outputs, manifest: Manifest, fps: float) -> Iterator[Any]:
     if outputs.mot is not None:
         yield MotSink(outputs.mot)
     if outputs.video is not None:
-        yield VideoSink(outputs.video, fps, manifest)
+        yield VideoSink(outputs.video, frames.fps, manifest, paced=frames.live)
     if outputs.show:
         yield ShowSink(manifest)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgemtl.errors import ConfigError, DataError
-from edgemtl.files import atomic_path
+from edgemtl.files import atomic_path, keep
 from edgemtl.records import Detections, Tracks
 from edgemtl.track import Tracker
 from edgemtl.track.presets import AnyTracker, AnyTrackerConfig, make_tracker
@@ -35,6 +35,7 @@ def track_file(
     ``read_camera``. Raises DataError, naming file and line, ConfigError for a tracker that knows
     no camera, or OutputError.
     """
+    keep({"file of detections": detections, "camera's file": camera}, (out,), "name another --out")
     motion = {} if camera is None else read_camera(camera)
     with atomic_path(out) as temporary:
         found = read_mot(detections)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from edgemtl.nn.sizes import with_size
 
@@ -36,7 +36,7 @@ class NetworkConfig(BaseModel):
     neck_width: int = Field(default=64, ge=8, description="channels of the three maps")
     embedding_hidden: int = Field(default=128, ge=8, description="hidden width of its MLP")
     embedding_dim: int | None = Field(default=64, ge=4, description="numbers of an embedding")
-    embedding_grid: tuple[int, int] | None = Field(
+    embedding_grid: tuple[PositiveInt, PositiveInt] | None = Field(
         default=None,
         description="rows and columns of the places inside a box where the embedding looks at the "
         "backbone's features of stride 4; none: it looks at the neck's features of one point",

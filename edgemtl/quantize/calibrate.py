@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import onnxruntime
 
 import edgemtl
 from edgemtl.errors import CalibrationError, OutputError
-from edgemtl.files import atomic_path
+from edgemtl.files import atomic_path, keep
 from edgemtl.graph.dialect import DIALECTS, TRT, host_dialect
 from edgemtl.graph.features import plan_quantisation
 from edgemtl.graph.file import canonical_hash, load_model, save_model, with_manifest
@@ -28,6 +27,8 @@ from edgemtl.quantize.histogram import ObserverKind, make_observer
 from edgemtl.quantize.images import ImageBatches, ImageSource, Split, split_images
 from edgemtl.quantize.observe import Observer
 from edgemtl.quantize.report import CalibrationReport, Drop, TypedModel, judge
+
+_OTHER_OUT = "name another --out: its .trt.onnx and .ranges.json are named after it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,20 +152,9 @@ def report_of(
     )
 
 
-def keep(kind: str, read: Path, written: Iterable[Path]) -> None:
-    """Raise OutputError if a file that is read would be lost: one of those to be written is it,
-    by whatever name. ``kind``: what it is."""
-    for path in written:
-        if path.resolve() == read.resolve():
-            raise OutputError(
-                f"out: '{path}', which is written, is the {kind} itself",
-                "name another --out: its .trt.onnx and .ranges.json are named after it",
-            )
-
-
 def open_float(model: Path, files: OutputFiles) -> TypedModel:
     """A model that can be calibrated into ``files``. Raises CalibrationError or OutputError."""
-    keep("model", model, (*files.models, files.table))
+    keep({"model": model}, (*files.models, files.table), _OTHER_OUT)
     graph, manifest = load_model(model)
     if manifest.precision != "fp32":
         raise CalibrationError(
@@ -238,8 +228,7 @@ def rebuild(model: Path, table: Path, out: Path) -> OutputFiles:
     what comes of it is not what it says; OutputError if the model or the table would be lost.
     """
     files = OutputFiles.beside(Path(out))
-    keep("model", Path(model), files.models)
-    keep("table", Path(table), files.models)
+    keep({"model": Path(model), "table": Path(table)}, files.models, _OTHER_OUT)
     source = load_model(model)
     ranges = load_ranges(table)
     with ExitStack() as stack:

@@ -45,3 +45,24 @@ class AttributeMemory:
             even = np.float32(1 / max(1, probs.shape[1]))
             means[name] = np.where(total > 0, rows / np.maximum(total, 1e-12), even)
         return means
+
+
+def cut(found: Detections, tracks: Tracks, reported: int) -> tuple[Detections, Tracks]:
+    """Report the first ``reported`` detections (they are sorted by score); a track whose detection
+    was too weak to be reported has none."""
+    if reported == len(found):
+        return found, tracks
+    index = np.where(tracks.det_index < reported, tracks.det_index, -1).astype(np.int32)
+    return found.where(np.arange(len(found)) < reported), replace(tracks, det_index=index)
+
+
+def no_tracks() -> Tracks:
+    """Of a frame in which nothing can be tracked."""
+    none = np.zeros(0, np.int32)
+    return Tracks(
+        np.zeros(0, np.int64),
+        np.zeros((0, 4), np.float32),
+        np.zeros(0, np.float32),
+        none,
+        none.copy(),
+    )

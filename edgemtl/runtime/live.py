@@ -12,14 +12,18 @@ from edgemtl.records import U8, Frame
 from edgemtl.runtime.capture import Capture
 
 _RETRY_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+_WHOLE = 0.95
+"""Containers announce their frames by duration and rate, and are a few off."""
 
 
 class LiveSource:
     """A reader thread that keeps one frame ready.
 
     Policy ``latest``: a frame that nobody took is replaced and counted in ``dropped``. Policy
-    ``all``: the reader waits. Time stamps are the arrival times, because cameras seldom have
-    others. A stream that ends is opened again after 0.5, 1, 2, 4 and 8 s, then given up.
+    ``all``: the reader waits. None: ``all`` where the stream announces its length, as a file on a
+    server does, else ``latest``. Time stamps are the arrival times, because cameras seldom have
+    others. A stream that ends is opened again after 0.5, 1, 2, 4 and 8 s, then given up; one that
+    has given the frames that it announces has ended.
     """
 
     live = True
@@ -28,11 +32,12 @@ class LiveSource:
         self,
         target: str | int,
         name: str,
-        policy: Literal["all", "latest"],
+        policy: Literal["all", "latest"] | None,
         retry_s: tuple[float, ...] = _RETRY_S,
     ) -> None:
-        self._target, self._name, self._policy = target, name, policy
-        self._retry_s = retry_s if isinstance(target, str) and "://" in target else ()
+        self._target, self._name = target, name
+        remote = isinstance(target, str) and "://" in target
+        self._retry_s = retry_s if remote else ()
         self._capture = Capture(target)
         if not self._capture.opened:
             raise SourceError(
@@ -40,6 +45,8 @@ class LiveSource:
                 "check that the camera is plugged in and free, or that the address is right",
             )
         self.fps = self._capture.fps or 25.0
+        self._announced = self._capture.frames if remote else None
+        self._policy = policy or ("latest" if self._announced is None else "all")
         self.dropped = 0
         self.length: int | None = None
         self.warning: str | None = None
@@ -85,13 +92,15 @@ class LiveSource:
                 self._ready.notify_all()
 
     def _follow(self) -> None:
-        attempts = iter(self._retry_s)
+        attempts, given = iter(self._retry_s), 0
         while not self._closed:
             found = self._capture.read()
             if found is not None:
-                attempts = iter(self._retry_s)
+                attempts, given = iter(self._retry_s), given + 1
                 self._offer(found[0])
                 continue
+            if self._announced is not None and given >= _WHOLE * self._announced:
+                return
             wait = next(attempts, None)
             if wait is None:
                 return

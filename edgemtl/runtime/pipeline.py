@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -26,7 +26,7 @@ from edgemtl.records import (
     Scene,
     Tracks,
 )
-from edgemtl.runtime.fuse import AttributeMemory
+from edgemtl.runtime.fuse import AttributeMemory, cut, no_tracks
 from edgemtl.runtime.lane import END, Lane
 from edgemtl.runtime.source import Source
 from edgemtl.runtime.summary import RunSummary
@@ -134,19 +134,33 @@ class _Run:
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            if interrupted or len(threads) < len(works) or self._stop.is_set():
-                self._stop.set()
-                if self._source.live:
-                    self._source.close()  # a reader may wait for a camera for ever
-            for thread, end in zip(threads, ended, strict=False):
-                end.wait()
-                thread.join()
+            early = interrupted or len(threads) < len(works) or self._stop.is_set()
+            interrupted = self._settle(threads, ended, early) or interrupted
         if self._errors.empty():
             return interrupted
         error = self._errors.get()
         if isinstance(error, KeyboardInterrupt):  # a closed window ends a run like Ctrl-C
             return True
         raise error
+
+    def _settle(
+        self, threads: list[threading.Thread], ended: list[threading.Event], early: bool
+    ) -> bool:
+        """Wait for the threads, which use what the caller frees next: whoever presses Ctrl-C again
+        waits, too. Whether somebody did."""
+        interrupted = False
+        while True:
+            try:
+                if early:
+                    self._stop.set()
+                    if self._source.live:
+                        self._source.close()  # a reader may wait for a camera for ever
+                for thread, end in zip(threads, ended, strict=False):
+                    end.wait()
+                    thread.join()
+                return interrupted
+            except KeyboardInterrupt:
+                interrupted = early = True
 
     def _guard(self, work: Callable[[], None], end: threading.Event) -> None:
         try:
@@ -220,7 +234,7 @@ class _Run:
         frame = work.frame
         tracks = self._track(found, frame)
         reported = int(np.searchsorted(-found.scores, -self._min_score, side="right"))
-        detections, tracks = _cut(found, tracks, reported)
+        detections, tracks = cut(found, tracks, reported)
         stages["track"] = time.perf_counter_ns() - at
         return frame, FrameResult(
             stream=frame.stream,
@@ -242,14 +256,7 @@ class _Run:
 
     def _track(self, found: Detections, frame: Frame) -> Tracks:
         if self._tracker is None:
-            none = np.zeros(0, np.int32)
-            return Tracks(
-                np.zeros(0, np.int64),
-                np.zeros((0, 4), np.float32),
-                np.zeros(0, np.float32),
-                none,
-                none.copy(),
-            )
+            return no_tracks()
         tracks = self._tracker.step(found, frame.pts_ns, frame.size_hw)
         return self._told.add(tracks, found)
 
@@ -264,12 +271,3 @@ class _Run:
                 sink.write(frame, result)
             self.times.add({**result.stage_ns, "sink": time.perf_counter_ns() - started})
             self.written += 1
-
-
-def _cut(found: Detections, tracks: Tracks, reported: int) -> tuple[Detections, Tracks]:
-    """Report the first ``reported`` detections (they are sorted by score); a track whose detection
-    was too weak to be reported has none."""
-    if reported == len(found):
-        return found, tracks
-    index = np.where(tracks.det_index < reported, tracks.det_index, -1).astype(np.int32)
-    return found.where(np.arange(len(found)) < reported), replace(tracks, det_index=index)

@@ -15,11 +15,14 @@ from edgemtl.drawing import name_of
 from edgemtl.errors import OutputError
 from edgemtl.files import atomic_path
 from edgemtl.manifest import Manifest
-from edgemtl.records import F32, Frame, FrameResult
-from edgemtl.runtime.capture import muted
+from edgemtl.records import F32, U8, Frame, FrameResult
+from edgemtl.runtime.capture import Capture, muted
 from edgemtl.runtime.overlay import draw
 from edgemtl.track_file import mot_lines
 
+_LONGEST_STILL_S = 10.0
+_WHOLE = 0.95
+"""Of the frames that a container tells: some count them by duration and rate."""
 _CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
 
 
@@ -157,9 +160,16 @@ class MotSink(_TextSink):
 
 
 class VideoSink:
-    """The annotated video: .webm (plays in browsers), .mp4 (mp4v) or .avi (motion JPEG)."""
+    """The annotated video: .webm (plays in browsers), .mp4 (mp4v) or .avi (motion JPEG).
 
-    def __init__(self, path: Path, fps: float, manifest: Manifest | None = None) -> None:
+    ``paced``: pictures follow their media times, as those of a camera of which some are dropped:
+    a picture stands until the next one's time, ten seconds at most, and one that is early is left
+    out. Otherwise each is a frame.
+    """
+
+    def __init__(
+        self, path: Path, fps: float, manifest: Manifest | None = None, *, paced: bool = False
+    ) -> None:
         path = Path(path)
         if path.suffix.lower() not in _CODECS:
             kinds = ", ".join(sorted(_CODECS))
@@ -167,7 +177,9 @@ class VideoSink:
                 f"video output: expected {kinds}, got '{path.name}'", "browsers play .webm"
             )
         self._output = _Output(path)
-        self._fps, self._manifest = fps, manifest
+        self._fps, self._manifest, self._paced = round(fps, 2), manifest, paced
+        self._written, self._began_ns, self._waited = 0, 0, 0
+        self._last: U8 | None = None
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
 
@@ -175,11 +187,27 @@ class VideoSink:
         picture = draw(frame, result, self._manifest)
         if self._writer is None:
             self._open(picture.shape[1], picture.shape[0])
+            self._began_ns = result.pts_ns
         if (picture.shape[1], picture.shape[0]) != self._size:
             picture = cv2.resize(picture, self._size).astype(picture.dtype)
+        if not self._paced or self._turn(result.pts_ns):
+            self._put(picture)
+
+    def _put(self, picture: U8) -> None:
         assert self._writer is not None
         self._writer.write(picture)
-        self._output.used = True
+        self._written, self._output.used, self._last = self._written + 1, True, picture
+
+    def _turn(self, pts_ns: int) -> bool:
+        """Let the last picture stand until it is this one's turn; whether it is not early."""
+        due = round((pts_ns - self._began_ns) * self._fps / 1e9) - self._waited
+        most = round(_LONGEST_STILL_S * self._fps)
+        if due - self._written > most:  # an outage: the time that is left out never comes back
+            self._waited += due - self._written - most
+            due = self._written + most
+        while self._last is not None and self._written < due:
+            self._put(self._last)
+        return due >= self._written
 
     def _open(self, width: int, height: int) -> None:
         # video codecs want even sides
@@ -195,9 +223,20 @@ class VideoSink:
             )
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
+        if self._writer is None:
+            self._output.close()
+            return
+        self._writer.release()
+        self._writer = None
+        there = Capture(os.fspath(self._output.temporary))
+        frames = there.frames or 0
+        there.release()
+        if frames < _WHOLE * self._written - 1:  # OpenCV's writers say nothing of a full disk
+            self._output.discard()
+            raise OutputError(
+                f"cannot write '{self._output.path}': {frames} of {self._written} frames arrived",
+                "is the disk full? What was there before is untouched",
+            )
         self._output.close()
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Protocol
+from urllib.request import url2pathname
 
 from edgemtl.data.images import StoreImages
 from edgemtl.data.store import SUFFIXES, FolderStore, decode_image
@@ -43,14 +44,18 @@ def open_source(spec: str, *, policy: Policy | None = None) -> Source:
     URL (``rtsp://``, ``http://``).
 
     ``policy``: ``latest`` hands out the newest frame and counts the others as dropped; default
-    for cameras and URLs, only possible there. Raises SourceError, before anything is written.
+    for cameras and streams, only possible there; a file on a server gives ``all``. Raises
+    SourceError, before anything is written.
     """
     silence_opencv()
     text = str(spec)
-    if re.fullmatch(r"\d+", text) or text.startswith("/dev/video"):
+    if text.startswith("file://"):
+        text = url2pathname(text.removeprefix("file://"))
+    digits = re.fullmatch(r"\d+", text) is not None and not os.path.exists(text)
+    if digits or text.startswith("/dev/video"):
         return LiveSource(_camera(text), text, policy or "latest")
     if re.match(r"[a-z][a-z0-9+.-]*://", text):
-        return LiveSource(text, text, policy or "latest")
+        return LiveSource(text, text, policy)
     if policy == "latest":
         raise SourceError(
             f"source: '{text}' is a file; the policy 'latest' is for cameras and streams",

@@ -15,13 +15,16 @@ from edgemtl.records import U8, Frame
 from edgemtl.runtime.capture import Capture
 
 DEFAULT_FPS = 25.0
+_MOST_MISSED = 300
+"""Frames in a row that cannot be decoded, after which the file is taken to be at its end."""
 
 
 class VideoSource:
     """All frames of a video file, with the times that the container gives them.
 
-    A file that ends before the frames that it announces is run as far as it goes; ``warning``
-    then says so. Raises SourceError for files without a frame that can be decoded.
+    Frames that cannot be decoded are left out, and keep their number; a file that ends before the
+    frames that it announces is run as far as it goes. ``warning`` then says so. Raises SourceError
+    for files without a frame that can be decoded.
     """
 
     live = False
@@ -48,18 +51,26 @@ class VideoSource:
         self.size_hw = (height, width)
 
     def __iter__(self) -> Iterator[Frame]:
-        index, last_ns = 0, -1
+        index, last_ns, given, missed = 0, -1, 0, 0
         found, self._first = self._first or self._capture.read(), None
-        while found is not None:
-            pixels, time_ms = found
-            last_ns = stamp(index, time_ms, last_ns, self.fps)
-            yield Frame(self._fit(pixels), index, last_ns, time.monotonic_ns())
+        while found is not None or self._may_go_on(index, missed):
+            if found is None:
+                missed += 1
+            else:
+                pixels, time_ms = found
+                last_ns = stamp(index, time_ms, last_ns, self.fps)
+                yield Frame(self._fit(pixels), index, last_ns, time.monotonic_ns())
+                given, missed = given + 1, 0
             index += 1
             found = self._capture.read()
-        if self.length is not None and index < self.length:
+        if self.length is not None and given < self.length:
             self.warning = (
-                f"video '{self._path}' announces {self.length} frames, {index} could be decoded"
+                f"video '{self._path}' announces {self.length} frames, {given} could be decoded"
             )
+
+    def _may_go_on(self, index: int, missed: int) -> bool:
+        """Whether more of the file may follow what could not be decoded."""
+        return self.length is not None and index < self.length and missed < _MOST_MISSED
 
     def _fit(self, pixels: U8) -> U8:
         """A stream may change its size on the way; sinks and tracker keep the first one's."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import numpy as np
+
 from edgemtl.data.base import DataSet, Task
 from edgemtl.data.config import DataMix
 from edgemtl.errors import ConfigError
@@ -67,7 +69,13 @@ def judge(
 
 def judged_tasks(manifest: Manifest, mix: DataMix) -> set[Task]:
     """The tasks of a network that a data set of ``mix`` labels."""
-    return {task for data in mix.sets for task in data.tasks} & set(manifest.tasks)
+    labelled = {
+        task
+        for data in mix.sets
+        for task in data.tasks
+        if task != "detect" or np.any(data.labelled)
+    }
+    return labelled & set(manifest.tasks)
 
 
 def require_judgement(manifest: Manifest, mix: DataMix | None) -> None:

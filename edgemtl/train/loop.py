@@ -52,7 +52,6 @@ from edgemtl.train.state import (
     config_header,
     load_state,
     prepare_folder,
-    require_config,
     save_state,
 )
 from edgemtl.train.summary import stops
@@ -139,8 +138,7 @@ class _Run:
 
     def restore(self) -> None:
         last = self.out / "last.safetensors"
-        header = load_state(last, self.network, self.average.network, self.optimiser)
-        require_config(header, self.config, last)
+        header = load_state(last, self.network, self.average.network, self.optimiser, self.config)
         self.step, self.best = int(header[STEP_KEY]), float(header[BEST_KEY])
         if self.scaler.is_enabled() and SCALER_KEY in header:
             self.scaler.load_state_dict(json.loads(header[SCALER_KEY]))

@@ -24,6 +24,8 @@ _FREE = frozenset({
     "images", "validate", "data", "data_checks", "network.weights", "network.pretrained", "threads",
     "cache_mb", "tensorboard", "name", "sources", "min_score", "weights_licence",
 })  # fmt: skip
+_WHOLE = frozenset({"sizes", "further", "loss.further"})
+"""Keys of the user's own names: one more, or one less, is a difference."""
 _AS_STARTED = "use the config that the run was started with, or start anew without --resume"
 
 
@@ -64,6 +66,7 @@ def load_state(
     network: MultiTaskNetwork,
     average: MultiTaskNetwork,
     optimiser: torch.optim.Optimizer,
+    config: TrainConfig,
 ) -> dict[str, str]:
     """Restore what :func:`save_state` wrote, in place; returns the header.
 
@@ -71,6 +74,7 @@ def load_state(
     network, or another state of training, than the config names.
     """
     tensors, header = from_first(lambda: read_checkpoint(path))
+    _require_config(header, config, path)
     try:
         network.load_state_dict(_part(tensors, "network."))
         average.load_state_dict(_part(tensors, "average."))
@@ -97,11 +101,11 @@ def _moments(found: dict[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
 
 
 def config_header(config: TrainConfig) -> dict[str, str]:
-    """What :func:`require_config` compares."""
+    """What :func:`load_state` compares with the config of the run that goes on."""
     return {_CONFIG_KEY: config.model_dump_json(by_alias=True)}
 
 
-def require_config(header: Mapping[str, str], config: TrainConfig, path: Path) -> None:
+def _require_config(header: Mapping[str, str], config: TrainConfig, path: Path) -> None:
     """Raise ConfigError, naming the key, if the run in ``path`` was started with another config.
 
     Free to change is what does not touch the steps that are done: how long it trains and what it is
@@ -126,7 +130,8 @@ def _differences(
         before, after = then[name], now[name]
         if key == "teachers":  # wherever their files lie
             before, after = ([{**t, "model": None} for t in side] for side in (before, after))
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
+        section = isinstance(before, Mapping) and isinstance(after, Mapping)
+        if section and key not in _WHOLE:
             yield from _differences(before, after, f"{key}.")
         elif before != after:
             yield key, before, after

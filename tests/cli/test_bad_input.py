@@ -164,6 +164,38 @@ def test_two_outputs_on_one_path(cli: Cli, tmp_path: Path, tiny: Path, clip: Pat
     _expect_error(cli("run", tiny, "--source", clip, "--jsonl", out, "--mot", out), "same")
 
 
+@pytest.mark.parametrize("kind", ["video", "jsonl", "mot"])
+@pytest.mark.parametrize("link", [False, True])
+def test_an_output_that_is_the_source_or_the_model(
+    cli: Cli, tmp_path: Path, tiny: Path, clip: Path, kind: str, link: bool
+) -> None:
+    source, model = tmp_path / "in.avi", tmp_path / "m.onnx"
+    source.write_bytes(clip.read_bytes())
+    model.write_bytes(tiny.read_bytes())
+    target = source
+    if link:
+        target = tmp_path / "link.avi"
+        target.symlink_to(source)
+    done = cli("run", model, "--source", source, f"--{kind}", target)
+    _expect_error(done, "is the source itself")
+    _expect_error(cli("run", model, "--source", source, "--jsonl", model), "is the model itself")
+    assert source.read_bytes() == clip.read_bytes()
+    assert model.read_bytes() == tiny.read_bytes()
+
+
+def test_an_output_that_is_what_is_tracked_or_measured(
+    cli: Cli, tmp_path: Path, tiny: Path, clip: Path
+) -> None:
+    detections = tmp_path / "det.txt"
+    detections.write_text("1,-1,10,10,20,20,0.9\n", encoding="utf-8")
+    _expect_error(cli("track", detections, "--fps", 10, "--out", detections), "itself")
+    detections.write_text("1,-1,10,10,1e30,20,0.9\n", encoding="utf-8")
+    _expect_error(cli("track", detections, "--fps", 10, "--out", tmp_path / "t.txt"), "det.txt:1")
+    _expect_error(cli("bench", tiny, "--source", clip, "--plot", clip), "itself")
+    missing = tmp_path / "no" / "plot.svg"
+    _expect_error(cli("bench", tiny, "--source", clip, "--plot", missing), "does not exist")
+
+
 _DATA = """
 classes = ["a", "b"]
 image_classes = ["x", "y"]

@@ -352,13 +352,13 @@ main()
 """A background job of a shell starts with Ctrl-C ignored, and so would its children."""
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGHUP,), (signal.SIGINT,) * 3]
+)
 def test_ctrl_c_ends_a_run_with_130_and_whole_lines(
-    tmp_path: Path, how: signal.Signals, tiny: Path, folder: Path
+    tmp_path: Path, how: tuple[signal.Signals, ...], tiny: Path, folder: Path
 ) -> None:
     """A long video is interrupted while it runs; what was written stays readable."""
-    import cv2
-
     from edgemtl.data.images import open_images
 
     clip = tmp_path / "long.avi"
@@ -368,7 +368,17 @@ def test_ctrl_c_ends_a_run_with_130_and_whole_lines(
         writer.write(picture)
     writer.release()
     out = tmp_path / "out.jsonl"
-    arguments = ["run", str(tiny), "--source", str(clip), "--jsonl", str(out)]
+    video = tmp_path / "out.webm"
+    arguments = [
+        "run",
+        str(tiny),
+        "--source",
+        str(clip),
+        "--jsonl",
+        str(out),
+        "--video",
+        str(video),
+    ]
     process = subprocess.Popen(
         [sys.executable, "-c", _INTERRUPTIBLE, *arguments], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, cwd=tmp_path,
@@ -378,13 +388,17 @@ def test_ctrl_c_ends_a_run_with_130_and_whole_lines(
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    process.send_signal(how)
+    for one in how:
+        process.send_signal(one)
+        time.sleep(0.01)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "interrupted" in err
     assert "Traceback" not in err
     for line in out.read_text(encoding="utf-8").splitlines():
         json.loads(line)
+    assert cv2.VideoCapture(str(video)).read()[0]
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_build_offers_the_builders_own_defaults() -> None:

@@ -31,6 +31,7 @@ class Camera:
         self.seen: list[int] = []
         self.opened = self.released = 0
         self.failure: Exception | None = None
+        self.announced: int | None = None
 
     def add(self, *levels: int | None) -> queue.Queue[int | None]:
         line: queue.Queue[int | None] = queue.Queue()
@@ -47,6 +48,7 @@ class Camera:
         class Capture:
             opened = line is not None
             fps: float | None = 12.5
+            frames = camera.announced
 
             def read(self) -> tuple[np.ndarray, float] | None:
                 if camera.failure is not None:
@@ -140,6 +142,30 @@ def test_a_lost_stream_is_opened_again(camera: Camera, live: Callable[..., LiveS
     # four connections with frames or refusals, then both attempts fail
     assert camera.opened == 6
     assert camera.released >= 5
+
+
+@pytest.mark.parametrize("announced", [3, 2])
+def test_a_file_on_a_server_ends(
+    camera: Camera, live: Callable[..., LiveSource], announced: int
+) -> None:
+    """It does not begin anew as a lost stream does, and no frame is dropped."""
+    camera.announced = announced
+    for _ in range(3):
+        camera.add(1, 2, 3, None)
+    source = live("http://server/clip.mp4", None, (0.001,))
+    assert _levels(source) == [1, 2, 3]
+    assert camera.opened == 1
+    assert source.dropped == 0
+
+
+def test_a_file_on_a_server_that_is_cut_off_is_tried_again(
+    camera: Camera, live: Callable[..., LiveSource]
+) -> None:
+    camera.announced = 9
+    camera.add(1, 2, None)
+    source = live("http://server/clip.mp4", None, (0.001,))
+    assert _levels(source) == [1, 2]
+    assert camera.opened == 2
 
 
 def test_attempts_wait_longer_and_longer_and_start_anew_after_a_frame(

@@ -21,7 +21,8 @@ from edgemtl.engine.ort import OrtSession
 from edgemtl.engine.predict import read_scene
 from edgemtl.errors import SourceError
 from edgemtl.records import Detections, Frame, FrameResult, Tracks
-from edgemtl.runtime.pipeline import PipelineConfig, RunSummary, _cut, run_pipeline
+from edgemtl.runtime.fuse import cut
+from edgemtl.runtime.pipeline import PipelineConfig, RunSummary, run_pipeline
 from edgemtl.runtime.source import open_source
 from edgemtl.track import ByteTrackConfig, TrackerConfig
 from edgemtl.track.presets import AnyTrackerConfig, make_tracker
@@ -147,7 +148,7 @@ def test_tracks_of_detections_that_are_not_reported(reported: int) -> None:
     tracks = Tracks(
         np.arange(1, 5), np.zeros((4, 4), np.float32), np.ones(4, np.float32), index * 0, index
     )
-    detections, kept = _cut(found, tracks, reported)
+    detections, kept = cut(found, tracks, reported)
     np.testing.assert_array_equal(detections.scores, found.scores[:reported])
     assert kept.det_index.tolist() == [k if k < reported else -1 for k in index.tolist()]
     assert kept.track_ids.tolist() == [1, 2, 3, 4]
@@ -339,6 +340,25 @@ def test_ctrl_c_ends_cleanly(session: OrtSession) -> None:
     assert source.closed
     assert not source.finished
     assert run_pipeline(session, Frames(5), [], PipelineConfig()).frames == 5
+
+
+def test_ctrl_c_again_and_again_waits_for_what_is_written(session: OrtSession) -> None:
+    """What the threads use is freed by the caller as soon as it returns."""
+    writing = threading.Event()
+
+    def press(frame: Frame, result: FrameResult) -> None:
+        if result.index == 10:
+            writing.set()
+            for _ in range(3):
+                _thread.interrupt_main()
+                time.sleep(0.05)
+            writing.clear()
+
+    sink = Collect(press)
+    summary = run_pipeline(session, Frames(100_000, live=True), [sink], PipelineConfig())
+    assert summary.interrupted
+    assert not writing.is_set()
+    assert not [t for t in threading.enumerate() if t.name.startswith("edgemtl_")]
 
 
 def test_a_window_that_is_closed_ends_it_like_ctrl_c(session: OrtSession) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,63 @@ def test_videos_open_again_with_all_frames(
         assert np.abs(frame.astype(int) - _frame(index).pixels).mean() < 12
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
     assert "not supported" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("times_s", "levels"),
+    [
+        ((0.0, 0.1, 0.2), (0, 1, 2)),
+        ((0.0, 0.3, 0.4), (0, 0, 0, 1, 2)),  # two frames were dropped
+        ((0.0, 0.02, 0.1), (0, 2)),  # one came early
+        ((5.0, 5.1), (0, 1)),
+        ((0.0, 60.0, 60.1), (*[0] * 101, 1, 2)),  # an outage of a minute
+    ],
+)
+def test_a_cameras_video_keeps_its_pace(
+    tmp_path: Path, times_s: tuple[float, ...], levels: tuple[int, ...]
+) -> None:
+    sink = VideoSink(tmp_path / "out.avi", 10.0, paced=True)
+    for index, time_s in enumerate(times_s):
+        pixels = np.full((48, 96, 3), 80 * index, np.uint8)
+        found = replace(_result(index), pts_ns=round(time_s * 1e9), scene=None,
+                        tracks=_result(index, tracks=0).tracks,
+                        detections=Detections.empty())  # fmt: skip
+        sink.write(replace(_frame(index), pixels=pixels), found)
+    sink.close()
+    frames, _ = _read_video(tmp_path / "out.avi")
+    assert [round(float(frame.mean()) / 80) for frame in frames] == list(levels)
+
+
+def test_a_video_that_did_not_fit_is_no_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV's writers do not say that a disk is full."""
+    out = tmp_path / "out.avi"
+    out.write_bytes(b"an earlier one")
+
+    plain = cv2.VideoWriter
+
+    class Full:
+        fourcc = plain.fourcc
+
+        def __init__(self, *arguments: Any) -> None:
+            self._writer = plain(*arguments)
+            self.isOpened, self.release = self._writer.isOpened, self._writer.release
+
+        def write(self, image: np.ndarray) -> None:
+            if not image[0, 0, 0]:
+                self._writer.write(image)
+
+    monkeypatch.setattr(cv2, "VideoWriter", Full)
+    sink = VideoSink(out, 25.0)
+    for index in range(9):
+        pixels = np.full((48, 96, 3), 9 * (index > 2), np.uint8)
+        nothing = _result(index, tracks=0, scene=None, detections=Detections.empty())
+        sink.write(replace(_frame(index), pixels=pixels), nothing)
+    with pytest.raises(OutputError, match="3 of 9 frames arrived"):
+        sink.close()
+    assert out.read_bytes() == b"an earlier one"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.avi"]
 
 
 def test_a_video_keeps_the_size_of_its_first_frame(tmp_path: Path) -> None:

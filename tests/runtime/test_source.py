@@ -62,6 +62,58 @@ def test_a_truncated_video_runs_as_far_as_it_goes(clip: Path, tmp_path: Path) ->
         np.testing.assert_array_equal(frames[n].pixels, whole[n].pixels)
 
 
+class _Damaged:
+    """Ten frames are announced; those in ``gaps`` cannot be decoded."""
+
+    fps: float | None = 10.0
+    frames: int | None = 10
+    gaps: tuple[int, ...] = ()
+
+    def __init__(self, target: object) -> None:
+        self._at = -1
+
+    def read(self) -> tuple[np.ndarray, float] | None:
+        self._at += 1
+        if self._at in self.gaps or self._at >= 10:
+            return None
+        return np.full((4, 6, 3), self._at, np.uint8), 100.0 * self._at
+
+    def release(self) -> None:
+        """Nothing to do."""
+
+
+@pytest.mark.parametrize("gaps", [(4,), (4, 5, 8), (8, 9), ()])
+def test_frames_that_cannot_be_decoded_keep_their_number(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, gaps: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr("edgemtl.runtime.video.Capture", _Damaged)
+    monkeypatch.setattr(_Damaged, "gaps", gaps)
+    with closing(open_source(str(clip))) as source:
+        frames = list(source)
+        wanted = [n for n in range(10) if n not in gaps]
+        assert [frame.index for frame in frames] == wanted
+        assert [int(frame.pixels[0, 0, 0]) for frame in frames] == wanted
+        assert [frame.pts_ns for frame in frames] == [n * 10**8 for n in wanted]
+        said = f"announces 10 frames, {len(wanted)} could be decoded"
+        assert (said in str(source.warning)) == bool(gaps)
+
+
+def test_a_file_by_its_url_is_a_file(clip: Path) -> None:
+    with closing(open_source(clip.absolute().as_uri())) as source:
+        assert not source.live
+        assert len(list(source)) == 12
+
+
+def test_a_folder_may_be_a_number(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "0001").mkdir()
+    assert cv2.imwrite(str(tmp_path / "0001" / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    with closing(open_source("0001")) as source:
+        assert len(list(source)) == 1
+
+
 def test_a_run_that_stops_early_is_no_truncated_video(clip: Path) -> None:
     with closing(open_source(str(clip))) as source:
         next(iter(source))

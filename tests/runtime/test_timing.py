@@ -22,6 +22,13 @@ def test_percentiles_of_each_stage() -> None:
         assert p95 == pytest.approx(ordered[95])
 
 
+def test_the_last_frames_count() -> None:
+    times = StageTimes(kept=3)
+    for value in (900, 900, 900, 1, 2, 3):
+        times.add({"infer": value * 1_000_000, "own": value * 1_000_000})
+    assert times.p50_p95_ms()["infer"][0] == times.p50_p95_ms()["own"][0] == 2.0
+
+
 def test_stages_seen_seldom_or_never() -> None:
     times = StageTimes()
     assert times.p50_p95_ms() == {}

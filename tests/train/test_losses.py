@@ -188,7 +188,7 @@ def take(batch: Batch, first: int, last: int) -> Batch:
     fields = {
         name: getattr(batch, name)[own if name in OF_OBJECTS else slice(first, last)]
         for name in batch.__slots__
-        if name != "objects"
+        if name not in ("objects", "blank")
     }
     return Batch(**{**fields, "frame": fields["frame"] - first})
 
