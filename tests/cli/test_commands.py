@@ -346,10 +346,12 @@ def test_build_makes_an_engine_that_info_knows(cli: Cli, tmp_path: Path, tiny: P
 _INTERRUPTIBLE = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from edgemtl.cli import main
 main()
 """
-"""A background job of a shell starts with Ctrl-C ignored, and so would its children."""
+"""A background job of a shell starts with Ctrl-C ignored, 'nohup' ignores the end of the terminal,
+and so would their children."""
 
 
 @pytest.mark.parametrize(
