@@ -285,7 +285,14 @@ def int8_targets() -> str:
         for graph, losses in world["losses"].items()
     ]
     table = _table(["points lost (95 %)", *names.values(), "cosine"], rows)
-    gains = ", ".join(f"{one['speed_up']:.2f}x on {name}" for name, one in speed.items())
+    alone = {
+        name: f" (its convolutions alone {one['convolutions']:.2f}x)"
+        for name, one in speed.items()
+        if "convolutions" in one
+    }
+    gains = ", ".join(
+        f"{one['speed_up']:.2f}x on {name}{alone.get(name, '')}" for name, one in speed.items()
+    )
     seen = f"{world['frames']:,} frames of it, {world['identities']:,} identities"
     return f"{seen}:\n\n{table}\nINT8 over float32, `street`: {gains}.\n"
 
