@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+STOPS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""What ends a run cleanly: Ctrl-C, a service manager, the end of a terminal (none on Windows)."""
 
 
 class InterruptedRunError(Exception):

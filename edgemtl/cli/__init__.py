@@ -16,7 +16,7 @@ import typer
 
 import edgemtl
 from edgemtl.cli import building, frames, info, judging, models, quantising, work
-from edgemtl.console import InterruptedRunError, print_error
+from edgemtl.console import STOPS, InterruptedRunError, print_error
 from edgemtl.errors import EdgeMTLError
 
 DEBUG_FLAG = "--debug"
@@ -86,12 +86,11 @@ def main() -> None:
     """Entry point of the ``edgemtl`` program."""
     # a service manager's stop is Ctrl-C too: outputs are finished, a training keeps its state
     # and so is the end of an ssh session, unless 'nohup' said otherwise
-    stops = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
-    for stop in stops:
-        if signal.getsignal(stop) != signal.SIG_IGN:
+    for stop in STOPS:
+        if stop != signal.SIGINT and signal.getsignal(stop) != signal.SIG_IGN:
             signal.signal(stop, signal.default_int_handler)
     code = invoke(sys.argv[1:])
-    for stop in (signal.SIGINT, *stops):  # all is done: the exit code tells how
+    for stop in STOPS:  # all is done: the exit code tells how
         signal.signal(stop, signal.SIG_IGN)
     if code == 130:
         print("interrupted", file=sys.stderr)

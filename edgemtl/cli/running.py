@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgemtl.cli.sessions import open_model
-from edgemtl.console import say
+from edgemtl.console import STOPS, say
 from edgemtl.errors import ConfigError, StaleEngineError
 from edgemtl.files import keep
 from edgemtl.manifest import Manifest
@@ -39,7 +38,7 @@ class Outputs:
 
     def keep(self, source: str, model: str) -> None:
         """Raise OutputError where an output would replace what is read."""
-        read = {"source": _file(source), "model": _file(model)}
+        read = {"source": Path(source), "model": Path(model)}
         keep(read, (self.video, self.jsonl, self.mot), "name another file")
 
 
@@ -69,11 +68,6 @@ class Network:
 
     def _open(self) -> Session:
         return open_model(self.model, self.backend, self.threads, self.cuda_graph)
-
-
-def _file(name: str) -> Path | None:
-    """The file of this name, where it is one."""
-    return Path(name) if os.path.isfile(name) else None
 
 
 def run_model(
@@ -108,7 +102,7 @@ class _Calm:
 
     def hold(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            for one in (signal.SIGINT, signal.SIGTERM):
+            for one in STOPS:
                 self._kept[one] = signal.signal(one, signal.SIG_IGN)
 
     def __exit__(self, *_: object) -> None:

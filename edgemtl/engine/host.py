@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from edgemtl.engine.session import Slot, Ticket
 from edgemtl.engine.slots import SLOTS, SlotRing
-from edgemtl.errors import EngineError, ModelError
+from edgemtl.errors import EngineError
 from edgemtl.manifest import Manifest, TensorInfo, manifest_from_metadata
+from edgemtl.onnx_file import parse_model
 from edgemtl.records import NetOutputs, named_outputs
 
 
@@ -26,27 +24,9 @@ def default_threads() -> int:
     return max(1, (cores or 1) - 1)
 
 
-def model_bytes(path: Path) -> bytes:
-    """The file's content. Raises ModelError if it cannot be read or is empty."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}", "check the path") from error
-    if not data:
-        raise ModelError(f"{path}: the file is empty", "export the model again")
-    return data
-
-
 def manifest_in(data: bytes, where: str) -> Manifest:
     """The manifest of an ONNX file, before any backend loads it. Raises ModelError."""
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except DecodeError as error:
-        raise ModelError(
-            f"{where}: not an ONNX file, or only a part of one ({len(data)} bytes)",
-            "copy it again, or export it again with 'edgemtl export'",
-        ) from error
+    model = parse_model(data, where)
     return manifest_from_metadata({p.key: p.value for p in model.metadata_props}, where)
 
 

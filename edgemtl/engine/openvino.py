@@ -12,7 +12,6 @@ from edgemtl.engine.host import (
     default_threads,
     first_line,
     manifest_in,
-    model_bytes,
 )
 from edgemtl.engine.slots import SLOTS
 from edgemtl.errors import EngineError, MissingExtraError
@@ -21,6 +20,7 @@ from edgemtl.manifest import (
     TensorInfo,
     check_against_graph,
 )
+from edgemtl.onnx_file import model_bytes
 
 _DTYPES = {
     "i8": "int8",

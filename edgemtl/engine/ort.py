@@ -16,11 +16,11 @@ from edgemtl.engine.host import (
     default_threads,
     first_line,
     manifest_in,
-    model_bytes,
 )
 from edgemtl.engine.slots import SLOTS
 from edgemtl.errors import EngineError, ModelError
 from edgemtl.manifest import TensorInfo, check_against_graph
+from edgemtl.onnx_file import model_bytes
 
 _DTYPES = {
     "tensor(int8)": "int8",

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edgemtl.data.synthetic import SyntheticWorld
-from edgemtl.engine.host import default_threads, model_bytes
+from edgemtl.engine.host import default_threads
 from edgemtl.engine.openvino import OpenVinoSession
 from edgemtl.engine.ort import OrtSession
 from edgemtl.engine.session import Session
@@ -26,6 +26,7 @@ from edgemtl.files import make_folder, write_text
 from edgemtl.metrics.agreement import Agreement, compare_outputs
 from edgemtl.metrics.tolerance import TOLERANCES, Kind
 from edgemtl.models import resolve_model
+from edgemtl.onnx_file import model_bytes
 from edgemtl.track import TrackerConfig
 
 _CANDIDATES = 10

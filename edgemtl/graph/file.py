@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgemtl.errors import ModelError
 from edgemtl.files import atomic_path
 from edgemtl.graph.check import IR_VERSION, OPSET, prove_contract, prove_emitted
 from edgemtl.manifest import METADATA_KEY, Manifest, manifest_from_metadata
+from edgemtl.onnx_file import model_bytes, parse_model
 
 __all__ = ["IR_VERSION", "OPSET", "canonical_hash", "load_model", "read_graph", "save_model"]
 
@@ -69,20 +69,7 @@ def canonical_hash(model: onnx.ModelProto) -> str:
 
 def read_graph(path: Path) -> onnx.ModelProto:
     """Any ONNX file. Raises ModelError if it is missing, empty, truncated, or without a graph."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}", "check the path") from error
-    if not data:
-        raise ModelError(f"{path}: the file is empty", "export the model again")
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except DecodeError as error:
-        raise ModelError(
-            f"{path}: not an ONNX file, or only a part of one ({len(data)} bytes)",
-            "copy it again, or export it again with 'edgemtl export'",
-        ) from error
+    model = parse_model(model_bytes(path), str(path))
     if not model.graph.node or not model.graph.input:
         raise ModelError(f"{path}: an ONNX file without a graph", "export the model again")
     if any(t.data_location == TensorProto.EXTERNAL for t in model.graph.initializer):

@@ -14,6 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "errors",
         "config_errors",
         "manifest",
+        "onnx_file",
         "files",
         "progress",
         "models",
