@@ -119,6 +119,7 @@ def _sinks(outputs: Outputs, manifest: Manifest, frames: Source) -> Iterator[Any
     if outputs.mot is not None:
         yield MotSink(outputs.mot)
     if outputs.video is not None:
-        yield VideoSink(outputs.video, frames.fps, manifest, paced=frames.live)
+        endless = frames.live and frames.length is None  # a file on a server arrives at any pace
+        yield VideoSink(outputs.video, frames.fps, manifest, paced=endless)
     if outputs.show:
         yield ShowSink(manifest)

@@ -45,10 +45,9 @@ class LiveSource:
                 "check that the camera is plugged in and free, or that the address is right",
             )
         self.fps = self._capture.fps or 25.0
-        self._announced = self._capture.frames if remote else None
-        self._policy = policy or ("latest" if self._announced is None else "all")
+        self.length = self._capture.frames if remote else None
+        self._policy = policy or ("latest" if self.length is None else "all")
         self.dropped = 0
-        self.length: int | None = None
         self.warning: str | None = None
         self._ready = threading.Condition()
         self._next: tuple[U8, int] | None = None
@@ -99,7 +98,7 @@ class LiveSource:
                 attempts, given = iter(self._retry_s), given + 1
                 self._offer(found[0])
                 continue
-            if self._announced is not None and given >= _WHOLE * self._announced:
+            if self.length is not None and given >= _WHOLE * self.length:
                 return
             wait = next(attempts, None)
             if wait is None:

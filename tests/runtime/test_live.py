@@ -153,6 +153,7 @@ def test_a_file_on_a_server_ends(
     for _ in range(3):
         camera.add(1, 2, 3, None)
     source = live("http://server/clip.mp4", None, (0.001,))
+    assert source.length == announced
     assert _levels(source) == [1, 2, 3]
     assert camera.opened == 1
     assert source.dropped == 0
