@@ -20,6 +20,7 @@ from edgemtl.graph.file import load_model, save_model
 from edgemtl.graph.fp16 import to_fp16
 from edgemtl.manifest import InputSpec, Manifest
 from edgemtl.nn.heads import GridEmbeddingHead
+from edgemtl.nn.heads.embed import unit
 from edgemtl.nn.network import MultiTaskNetwork, NetworkConfig
 from edgemtl.quantize.calibrate import CalibrateOptions, calibrate
 
@@ -84,6 +85,21 @@ def test_what_the_head_sees() -> None:
 def test_one_place_is_the_middle() -> None:
     places = GridEmbeddingHead(2, (1, 1), 4, 4).places(torch.tensor([[[0.0, 0.0, 8.0, 4.0]]]))
     assert places.tolist() == [[[[4.0, 2.0]]]]
+
+
+def test_places_move_and_grow_with_the_box() -> None:
+    """In any unit: the head asks for them between -1 and 1."""
+    head, boxes = GridEmbeddingHead(2, (5, 3), 4, 4), torch.rand(2, 7, 4) * 300
+    scale, shift = torch.tensor([2 / 416, 2 / 320]), torch.tensor([-1.0, 0.5])
+    moved = boxes * scale.repeat(2) + shift.repeat(2)
+    torch.testing.assert_close(head.places(moved), head.places(boxes) * scale + shift)
+
+
+def test_a_vector_of_nothing_sends_no_gradient_astray() -> None:
+    raw = torch.zeros(2, 4, requires_grad=True)
+    unit(raw).sum().backward()
+    assert raw.grad is not None
+    assert raw.grad.isfinite().all()
 
 
 def test_the_map_is_a_local_mean_at_first() -> None:
