@@ -21,6 +21,8 @@ BUDGET_BYTES = 1 << 30
 _EXACT = (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1])
 _SMALL = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95])
 _HINT = "give a video file that OpenCV can read, or a folder of its frames"
+MOST_MISSED = 300
+"""Frames in a row that cannot be decoded, after which the file is taken to be at its end."""
 
 
 def open_video(path: Path) -> cv2.VideoCapture:
@@ -46,6 +48,7 @@ def count_frames(path: Path, stop: int | None = None) -> tuple[int, tuple[int, i
     """(frames that really decode, at most ``stop``; (height, width); frames per second).
 
     Containers may promise more frames than they hold, so the frames are counted by decoding.
+    Raises DataError where frames follow one that cannot be decoded: labels go by number.
     """
     capture = open_video(path)
     try:
@@ -55,6 +58,8 @@ def count_frames(path: Path, stop: int | None = None) -> tuple[int, tuple[int, i
         count = 1
         while (stop is None or count < stop) and capture.grab():
             count += 1
+        if stop is None or count < stop:
+            _prove_end(capture, path, count)
         fps = float(capture.get(cv2.CAP_PROP_FPS))
     finally:
         capture.release()
@@ -62,16 +67,33 @@ def count_frames(path: Path, stop: int | None = None) -> tuple[int, tuple[int, i
 
 
 def iterate_frames(path: Path) -> Iterator[U8]:
-    """All frames in order, u8 [H, W, 3] BGR."""
-    capture = open_video(path)
+    """All frames in order, u8 [H, W, 3] BGR. Raises DataError as :func:`count_frames` does."""
+    capture, count = open_video(path), 0
     try:
         while True:
             ok, frame = capture.read()
             if not ok:
+                _prove_end(capture, path, count)
                 return
             yield frame.astype(np.uint8, copy=False)
+            count += 1
     finally:
         capture.release()
+
+
+def _prove_end(capture: cv2.VideoCapture, path: Path, count: int) -> None:
+    """Raise DataError if a frame can be decoded behind frame ``count`` (from 0), which cannot.
+
+    FFmpeg's threads may give up one frame before the damaged one: the number is no exact one.
+    """
+    promised = float(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    left = promised - count - 1 if 0 < promised < 1e9 else 0
+    for _ in range(min(int(left), MOST_MISSED)):
+        if capture.grab():
+            raise DataError(
+                f"video '{path}': what follows frame {count - 1} is damaged, later frames are not",
+                "write it anew (ffmpeg -i OLD NEW), or give a folder of its frames",
+            )
 
 
 class VideoFrames:

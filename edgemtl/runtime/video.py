@@ -9,14 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgemtl.data.video import open_video
+from edgemtl.data.video import MOST_MISSED, open_video
 from edgemtl.errors import DataError, SourceError
 from edgemtl.records import U8, Frame
 from edgemtl.runtime.capture import Capture
 
 DEFAULT_FPS = 25.0
-_MOST_MISSED = 300
-"""Frames in a row that cannot be decoded, after which the file is taken to be at its end."""
 
 
 class VideoSource:
@@ -70,7 +68,7 @@ class VideoSource:
 
     def _may_go_on(self, index: int, missed: int) -> bool:
         """Whether more of the file may follow what could not be decoded."""
-        return self.length is not None and index < self.length and missed < _MOST_MISSED
+        return self.length is not None and index < self.length and missed < MOST_MISSED
 
     def _fit(self, pixels: U8) -> U8:
         """A stream may change its size on the way; sinks and tracker keep the first one's."""

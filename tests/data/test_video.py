@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -175,6 +176,25 @@ def test_a_truncated_video_has_the_frames_that_decode(tmp_path: Path, share: flo
         np.testing.assert_array_equal(frames.image(index), wanted[index])
     with pytest.raises(DataError, match=f"it ends at {count - 1}"):
         VideoFrames(cut, 0, 20).image(0)
+
+
+@pytest.mark.parametrize("damaged", [2, 8, 18])
+def test_a_damaged_frame_within_is_named(tmp_path: Path, damaged: int) -> None:
+    """Labels go by number: what follows must neither be lost nor move up."""
+    path = _write(tmp_path / "whole.avi", [pixels((48, 64), n) for n in range(20)])
+    data = bytearray(path.read_bytes())
+    chunks = [at.start() for at in re.finditer(b"00dc", data)][:20]  # the rest is the index
+    start, end = chunks[damaged] + 8, chunks[damaged + 1]
+    data[start:end] = np.random.default_rng(0).integers(0, 256, end - start, np.uint8).tobytes()
+    path.write_bytes(data)
+    near = rf"({damaged - 2}|{damaged - 1})"
+    said = rf"whole\.avi': what follows frame {near} is damaged, later frames are not"
+    with pytest.raises(DataError, match=said) as refused:
+        count_frames(path)
+    assert "ffmpeg" in (refused.value.hint or "")
+    with pytest.raises(DataError, match=said):
+        list(iterate_frames(path))
+    assert count_frames(path, damaged - 1)[0] == damaged - 1  # all that was asked for
 
 
 def test_a_file_without_frames(tmp_path: Path) -> None:
