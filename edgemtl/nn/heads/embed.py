@@ -18,7 +18,8 @@ _MARGIN_Y, _MARGIN_X = 0.08, 0.15  # of a box's sides: what lies further out is 
 
 def unit(raw: Tensor) -> Tensor:
     """Vectors [..., D] at length 1."""
-    return raw / torch.linalg.vector_norm(raw, dim=-1, keepdim=True).clamp(min=_EPSILON)
+    norm: Tensor = torch.linalg.vector_norm(raw, dim=-1, keepdim=True)
+    return raw / norm.clamp(min=_EPSILON)
 
 
 class EmbeddingHead(PointHead):
@@ -80,7 +81,8 @@ class GridEmbeddingHead(Head):
         # each coordinate is a mean of two sides: one product, where a CPU is slow at small steps
         first, last = torch.diag_embed(1 - share), torch.diag_embed(share)
         mix = torch.cat([first, last], 2).flatten(0, 1).to(boxes.device)
-        return (boxes @ mix.T).unflatten(-1, (rows * columns, 2))
+        points: Tensor = (boxes @ mix.T).unflatten(-1, (rows * columns, 2))
+        return points
 
     def forward(self, fine: Tensor, boxes: Tensor) -> Tensor:
         """Embeddings f32 [N, M, D] of boxes f32 [N, M, 4], in network pixels, of each picture."""
@@ -90,8 +92,9 @@ class GridEmbeddingHead(Head):
         grid = self.places(boxes * size - 1.0)
         seen = functional.grid_sample(fine.float(), grid, align_corners=False)
         # two dimensions, so that a layer is one Gemm with its bias: half the price on a CPU
-        vectors = unit(self.layers(seen.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)))
-        return vectors.unflatten(0, (boxes.shape[0], boxes.shape[1]))
+        rows: Tensor = self.layers(seen.permute(0, 2, 3, 1).flatten(2).flatten(0, 1))
+        vectors: Tensor = unit(rows).unflatten(0, (boxes.shape[0], boxes.shape[1]))
+        return vectors
 
     def infer(self, shared: Shared, chosen: Chosen | None) -> dict[str, Tensor]:
         if chosen is None:
