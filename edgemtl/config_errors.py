@@ -22,7 +22,8 @@ def explain(what: str, path: Path, error: ValidationError, kind: type[BaseModel]
         return ConfigError(f"{what}: '{path}' has an unknown key '{key}'", f"known here: {known}")
     message = first["msg"].removeprefix("Value error, ")
     said = message[:1].lower() + message[1:]
-    return ConfigError(f"{what}: '{path}', key '{key}': {said}", "correct this key")
+    place = f", key '{key}'" if key else ""
+    return ConfigError(f"{what}: '{path}'{place}: {said}", "correct this key")
 
 
 def _owner(kind: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseModel]:

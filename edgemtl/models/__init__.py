@@ -14,6 +14,12 @@ def shipped_models() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in _ROOM.glob("*/*.onnx")))
 
 
+def shipped_checkpoint(name: str | Path) -> Path | None:
+    """The weights of a shipped model, to train on; None if there is none of this name."""
+    found = _ROOM / str(name) / f"{name}.safetensors"
+    return found if len(Path(name).parts) == 1 and found.is_file() else None
+
+
 def resolve_model(model: str | Path) -> Path:
     """Path of a MODEL argument: a shipped name such as ``toy``, or a .onnx or .engine file.
 

@@ -113,6 +113,11 @@ class MultiTaskNetwork(nn.Module):
         return [getattr(self, name) for name in self._names]
 
     @property
+    def learning(self) -> list[Head]:
+        """Those of them that training changes."""
+        return [h for h in self.heads if any(p.requires_grad for p in h.parameters())]
+
+    @property
     def shared(self) -> list[nn.Module]:
         """The parts that all tasks train."""
         return [self.backbone] if self.neck is None else [self.backbone, self.neck]

@@ -22,6 +22,7 @@ from edgemtl.train.config import TrainConfig
 from edgemtl.train.draw import check_sizes
 from edgemtl.train.judge import require_judgement
 from edgemtl.train.manifest import build_manifest
+from edgemtl.train.origin import begun
 from edgemtl.train.sheet import write_picture
 from edgemtl.train.teach import TaughtSet, teach
 
@@ -70,10 +71,11 @@ def refuse_bad_data(config: TrainConfig, train: DataMix, val: DataMix | None, ou
 def check_run(config: TrainConfig, out: Path, data_root: Path | None) -> DataReport:
     """The checks alone, of the data of a run; ``out`` is made."""
     make_folder(out)
+    config, origin = begun(config)
     mix = teach(load_data(config.data, "train", data_root), config.teachers)
     val = load_data(config.data, "val", data_root)
     check_sizes(config, mix, val)
-    require_judgement(build_manifest(config, mix), val)
+    require_judgement(build_manifest(config, mix, origin), val)
     return check_before(config, mix, val, out, again=True)
 
 

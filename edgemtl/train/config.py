@@ -8,15 +8,22 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from edgemtl.config_errors import explain
 from edgemtl.data.base import Task
 from edgemtl.errors import ConfigError
 from edgemtl.manifest import DataSource
+from edgemtl.models import shipped_checkpoint
 from edgemtl.nn.heads import STRIDES
 from edgemtl.nn.network import NetworkConfig
-from edgemtl.train.data_config import DataCheckConfig, SamplingConfig, Section, TeacherConfig
+from edgemtl.train.data_config import (
+    DataCheckConfig,
+    SamplingConfig,
+    Section,
+    StartConfig,
+    TeacherConfig,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -180,6 +187,7 @@ class TrainConfig(Section):
     )
     sources: tuple[DataSource, ...] = Field(default=(), description="data and licences")
     teachers: tuple[TeacherConfig, ...] = ()
+    start: StartConfig = StartConfig()
     network: NetworkConfig = NetworkConfig()
     augment: AugmentConfig = AugmentConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -208,6 +216,14 @@ class TrainConfig(Section):
             raise ValueError("expected [smallest, largest] factor, from 0.25 to 4")
         return value
 
+    @model_validator(mode="after")
+    def _startable(self) -> TrainConfig:
+        if self.start.only and not self.start.checkpoint:
+            raise ValueError("start.only keeps parts of start.checkpoint, which is not given")
+        if self.start.only and self.loss.balance not in {"fixed", "uncertainty"}:
+            raise ValueError(f"loss.balance '{self.loss.balance}': start.only shares nothing")
+        return self
+
 
 def load_train_config(path: Path) -> TrainConfig:
     """Read a training file. Raises ConfigError, naming file and key, for anything unexpected."""
@@ -222,7 +238,7 @@ def load_train_config(path: Path) -> TrainConfig:
         config = TrainConfig.model_validate(raw)
     except ValidationError as error:
         raise explain("config", path, error, TrainConfig) from error
-    network = config.network
+    network, start = config.network, config.start
     teachers = tuple(
         teacher.model_copy(
             update={"model": _resolve(path, f"teachers.{number}.model", teacher.model)}
@@ -232,10 +248,14 @@ def load_train_config(path: Path) -> TrainConfig:
     if network.weights is not None:
         where = _resolve(path, "network.weights", network.weights)
         network = network.model_copy(update={"weights": where})
+    if start.checkpoint is not None and not shipped_checkpoint(start.checkpoint):
+        where = _resolve(path, "start.checkpoint", start.checkpoint)
+        start = start.model_copy(update={"checkpoint": where})
     return config.model_copy(
         update={
             "data": _resolve(path, "data", config.data),
             "network": network,
+            "start": start,
             "teachers": teachers,
         }
     )

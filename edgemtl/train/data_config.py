@@ -1,4 +1,5 @@
-"""What a training file says of its data: who annotates them, how they are drawn and checked."""
+"""What a training file says of its data: who annotates them, how they are drawn and checked; and of
+the network that a run begins with."""
 
 from __future__ import annotations
 
@@ -12,6 +13,23 @@ from edgemtl.data.spec import SceneRule
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StartConfig(Section):
+    """Fine-tuning: begin with a trained network. [network] then needs to say nothing of its shape;
+    classes keep what is known of them by their names. It is judged first, so that the best is never
+    worse than the beginning.
+    """
+
+    checkpoint: Path | None = Field(
+        default=None, description="a .safetensors file of edgemtl, or a shipped model: toy, street"
+    )
+    only: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="the tasks whose heads learn; the rest stays bit for bit what it was, its "
+        "tasks too, whether the data label them or not; none: everything learns",
+    )
 
 
 class TeacherConfig(Section):

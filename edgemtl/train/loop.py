@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 
 from edgemtl.data.config import DataMix, load_data
 from edgemtl.nn.checkpoint import save_checkpoint
-from edgemtl.nn.network import MultiTaskNetwork, network_of
+from edgemtl.nn.network import MultiTaskNetwork
 from edgemtl.progress import track
 from edgemtl.train.average import WeightAverage
 from edgemtl.train.balance import make_balance
@@ -40,10 +41,11 @@ from edgemtl.train.losses import Parts, combine, measure
 from edgemtl.train.manifest import build_manifest
 from edgemtl.train.norms import norms_of, norms_still, too_small
 from edgemtl.train.optimiser import make_optimiser, make_scaler, rate_at
+from edgemtl.train.origin import Origin, begun
 from edgemtl.train.prefetch import prefetch
 from edgemtl.train.runlog import RunLog
 from edgemtl.train.sheet import draw_predictions
-from edgemtl.train.start import Start, rounded
+from edgemtl.train.start import Start, begin, rounded
 from edgemtl.train.state import (
     BEST_KEY,
     LOG_KEY,
@@ -53,6 +55,7 @@ from edgemtl.train.state import (
     load_state,
     prepare_folder,
     save_state,
+    without_paths,
 )
 from edgemtl.train.summary import stops
 from edgemtl.train.teach import teach
@@ -89,12 +92,12 @@ def run_training(
         check = load_data(config.data, "val", data_root) if is_first() else None
         for problem in (*mix.problems, *check.problems) if check is not None else ():
             print(f"data: {problem}", file=sys.stderr)
-        same = config.model_dump_json(exclude={"data": True, "network": {"weights"}})
-        check_alike("config", same)
+        config, origin = begun(config)
+        check_alike("config", without_paths(config))
         check_alike("data", [(data.name, len(data)) for data in mix.sets])
         from_first(lambda: check_sizes(config, mix, check))
         from_first(lambda: refuse_bad_data(config, mix, check, out))
-        run = _Run(config, mix, out, workers, start)
+        run = _Run(config, mix, out, workers, start, origin)
         from_first(lambda: require_judgement(run.manifest, check))
         if resume:
             run.restore()
@@ -106,19 +109,16 @@ def run_training(
 
 class _Run:
     def __init__(
-        self, config: TrainConfig, mix: DataMix, out: Path, workers: int, start: Start | None
-    ) -> None:
+        self, config: TrainConfig, mix: DataMix, out: Path, workers: int,
+        start: Start | None, origin: Origin | None,
+    ) -> None:  # fmt: skip
         torch.manual_seed(config.seed)
         self.config, self.out, self.workers = config, out, workers
-        self.start = start
+        self.start, self.begun = start, start is not None or origin is not None
         self.device = device()
         self.scaler = make_scaler(config.optimiser, self.device)
-        self.manifest = build_manifest(config, mix)
-        width = self.manifest.embedding_dim
-        shape = config.network.model_copy(update={"embedding_dim": width})
-        network: Any = network_of(shape, self.manifest)
-        if start is not None:
-            start.fill(network, self.manifest)
+        self.manifest = build_manifest(config, mix, origin)
+        network, self.still = begin(config, self.manifest, start, origin)
         self.network: MultiTaskNetwork = network.to(self.device, memory_format=torch.channels_last)
         spread(self.network)
         self.average = WeightAverage(self.network, config.optimiser.average)
@@ -172,7 +172,7 @@ class _Run:
     def _judge_if_due(self, check: DataMix | None) -> bool:
         """Whether it was; raises KeyboardInterrupt, in all processes, where one was asked to."""
         every = max(1, self.config.validate_.every // self.config.batch)
-        asked = self.step > 0 or self.start is not None
+        asked = self.step > 0 or self.begun
         due = asked and (self.step % every == 0 or self.step == self.steps)
         due = due and from_first(
             lambda: all(row["step"] != self.step for row in self.log.judgements())
@@ -191,6 +191,8 @@ class _Run:
 
     def _train_mode(self) -> None:
         self.network.train()
+        for part in self.still:
+            part.eval()
         if self.config.optimiser.batch_norm == "frozen":
             for norm in norms_of(self.network):
                 norm.eval()
@@ -215,13 +217,14 @@ class _Run:
         self.log.note(self.step, rate, float(norm), values, self.balance.weights())
 
     def _measure(self, batch: Batch) -> dict[str, Parts]:
-        still = batch.blank or too_small(batch.images)
+        objects = batch.objects and any(head.of_objects for head in self.network.learning)
+        batch, still = replace(batch, objects=objects), batch.blank or too_small(batch.images)
         with (
             self._autocast(),
             rounded(self.start, self.network, self.step),
             norms_still(self.network, still),
         ):
-            outputs = self.network(batch.images, objects=batch.objects)
+            outputs = self.network(batch.images, objects=objects)
         return measure(self.network, outputs, batch, self.config.loss)
 
     def _set_rate(self) -> float:

@@ -11,10 +11,12 @@ from edgemtl.manifest import InputSpec, Manifest
 from edgemtl.manifest_tasks import Attribute
 from edgemtl.nn.heads import further_task
 from edgemtl.train.config import TrainConfig
+from edgemtl.train.origin import Origin, with_kept
 
 
-def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
-    """The contract of the network to be: only tasks that some data set labels.
+def build_manifest(config: TrainConfig, mix: DataMix, origin: Origin | None = None) -> Manifest:
+    """The contract of the network to be: only tasks that some data set labels, and those that stay
+    as ``origin`` has them.
 
     Sets of weight 0 take no part. Raises ConfigError if the config asks for a task that none
     labels, or one without a class, and if there is none at all.
@@ -39,7 +41,7 @@ def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
     _require_classes(tasks, config, mix)
     told = mix.attributes if {"attributes", "detect"} <= tasks else {}
     width = config.network.embedding_dim if "embed" in tasks else None
-    return Manifest(
+    manifest = Manifest(
         name=config.name,
         input=InputSpec(size_hw=config.size_hw),
         classes=mix.classes if "detect" in tasks else (),
@@ -54,6 +56,7 @@ def build_manifest(config: TrainConfig, mix: DataMix) -> Manifest:
         weights_licence=config.weights_licence,
         edgemtl_version=__version__,
     )
+    return with_kept(manifest, config, origin)
 
 
 def _require_classes(tasks: set[Task], config: TrainConfig, mix: DataMix) -> None:

@@ -1,15 +1,21 @@
-"""A network to begin with, and the rounding that it learns to live with."""
+"""The network that a run begins with, and the rounding that it learns to live with."""
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from edgemtl.errors import ConfigError
 from edgemtl.manifest import Manifest
 from edgemtl.nn.checkpoint import copy_weights
-from edgemtl.nn.network import MultiTaskNetwork
+from edgemtl.nn.network import MultiTaskNetwork, network_of
+from edgemtl.train.config import TrainConfig
+from edgemtl.train.distributed import is_first
+from edgemtl.train.origin import Origin, fill, hold
 from edgemtl.train.rounding import Rounder
 
 _SAME = ("classes", "image_classes", "embedding_dim", "attributes", "further")
@@ -34,6 +40,23 @@ class Start:
                     "name the config and data that it was trained with",
                 )
         copy_weights(self.network, network)
+
+
+def begin(
+    config: TrainConfig, manifest: Manifest, start: Start | None, origin: Origin | None
+) -> tuple[Any, list[nn.Module]]:
+    """The network of a run (a MultiTaskNetwork), and its parts that are to stay as they are."""
+    width = manifest.embedding_dim
+    shape = config.network.model_copy(update={"embedding_dim": width})
+    network = network_of(shape, manifest)
+    if start is not None:
+        start.fill(network, manifest)
+    elif origin is not None:
+        said = ", ".join(fill(network, manifest, origin))
+        rest = "" if config.start.only is None else "; learning: " + ", ".join(config.start.only)
+        if is_first():
+            print(f"start: '{origin.where.name}': {said}{rest}", file=sys.stderr, flush=True)
+    return network, hold(network, config.start.only)
 
 
 def rounded(

@@ -22,7 +22,8 @@ STEP_KEY, BEST_KEY, _CONFIG_KEY = "edgemtl.step", "edgemtl.best", "edgemtl.train
 LOG_KEY, SCALER_KEY = "edgemtl.log", "edgemtl.scaler"
 _FREE = frozenset({
     "images", "validate", "data", "data_checks", "network.weights", "network.pretrained", "threads",
-    "cache_mb", "tensorboard", "name", "sources", "min_score", "weights_licence",
+    "start.checkpoint", "cache_mb", "tensorboard", "name", "sources", "min_score",
+    "weights_licence",
 })  # fmt: skip
 _WHOLE = frozenset({"sizes", "further", "loss.further"})
 """Keys of the user's own names: one more, or one less, is a difference."""
@@ -103,6 +104,12 @@ def _moments(found: dict[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
 def config_header(config: TrainConfig) -> dict[str, str]:
     """What :func:`load_state` compares with the config of the run that goes on."""
     return {_CONFIG_KEY: config.model_dump_json(by_alias=True)}
+
+
+def without_paths(config: TrainConfig) -> str:
+    """What must be the same in all processes of a run, wherever their files lie."""
+    paths: Any = {"data": True, "network": {"weights"}, "start": {"checkpoint"}}
+    return config.model_dump_json(exclude=paths)
 
 
 def _require_config(header: Mapping[str, str], config: TrainConfig, path: Path) -> None:

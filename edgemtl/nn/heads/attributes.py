@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from edgemtl.manifest import Manifest
 from edgemtl.manifest_tasks import output_of_attribute
 from edgemtl.nn.heads.base import Chosen, Head, HeadPlan, Shared
 
@@ -29,6 +30,12 @@ class AttributeHeads(Head):
         if not plan.attributes or not plan.n_classes:
             return None
         return cls(plan.width, plan.config.attribute_hidden, plan.attributes)
+
+    def outputs(self, manifest: Manifest) -> dict[str, tuple[str, ...]]:
+        return {
+            f"last.{place}": tuple(f"{attribute.name}: {value}" for value in attribute.values)
+            for place, attribute in enumerate(manifest.attributes)
+        }
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Features f32 [..., width] -> logits [..., V] of each attribute, by its name."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgemtl.errors import ConfigError
+from edgemtl.manifest import Manifest
 from edgemtl.manifest_tasks import FurtherTask
 from edgemtl.nn.config import NetworkConfig
 
@@ -88,6 +89,11 @@ class Head(nn.Module):
     def contract(cls, classes: tuple[str, ...]) -> FurtherTask:
         """What a manifest says of this task. For tasks of which the manifest knows nothing else."""
         raise ConfigError(f"tasks: '{cls.name}' is no further task: it comes with the data")
+
+    def outputs(self, manifest: Manifest) -> dict[str, tuple[str, ...]]:
+        """The layers whose outputs have a name each, by the layer's own: fine-tuning keeps what is
+        known of a class by its name."""
+        return {}
 
     def learn(self, shared: Shared) -> Any:
         """What the loss looks at, in training; None where the loss asks the head itself."""

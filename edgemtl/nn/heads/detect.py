@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from edgemtl.manifest import Manifest
 from edgemtl.nn.blocks import separable
 from edgemtl.nn.heads.base import STRIDES, Chosen, Head, HeadPlan, Shared, anchor_points, flat
 
@@ -62,6 +63,10 @@ class DetectionHead(Head):
     @classmethod
     def make(cls, plan: HeadPlan) -> DetectionHead | None:
         return cls(plan.width, plan.n_classes) if plan.n_classes else None
+
+    def outputs(self, manifest: Manifest) -> dict[str, tuple[str, ...]]:
+        layers = [f"{part}.{level}" for part in ("one", "many") for level in range(len(STRIDES))]
+        return dict.fromkeys(layers, manifest.classes)
 
     @staticmethod
     def _towers(width: int) -> nn.ModuleList:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgemtl.manifest import Manifest
 from edgemtl.nn.blocks import conv_bn_act
 from edgemtl.nn.heads.base import Chosen, Head, HeadPlan, Shared
 
@@ -29,6 +30,9 @@ class ImageHead(Head):
             return None
         hidden = None if plan.config.image_top else plan.config.image_hidden
         return cls(plan.deepest, hidden, plan.n_image_classes)
+
+    def outputs(self, manifest: Manifest) -> dict[str, tuple[str, ...]]:
+        return {"classify": manifest.image_classes}
 
     def forward(self, deepest: Tensor) -> Tensor:
         pooled = functional.adaptive_avg_pool2d(self.mix(deepest), 1).flatten(1)

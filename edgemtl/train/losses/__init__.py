@@ -60,7 +60,7 @@ def measure(
     step = Step(outputs, batch, config, assign_objects(outputs, batch))
     found = {}
     for kind, function in LOSSES:
-        for head in network.heads:
+        for head in network.learning:
             if type(head) is not kind or (head.of_objects and not batch.objects):
                 continue
             said = function(head, step)
