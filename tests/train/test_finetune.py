@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ from edgemtl.nn.network import MultiTaskNetwork, folded
 from edgemtl.quantize.calibrate import CalibrateOptions, calibrate
 from edgemtl.quantize.recipe import MixedPictures
 from edgemtl.train import loop
-from edgemtl.train.config import TrainConfig
+from edgemtl.train.batches import BatchMaker
+from edgemtl.train.config import LossConfig, TrainConfig
 from edgemtl.train.judge import judge
 from edgemtl.train.loop import run_training
+from edgemtl.train.losses import compute_losses
 from edgemtl.train.rounding import Rounder
 from edgemtl.train.runlog import read_rows
 from edgemtl.train.start import Start
@@ -42,7 +45,7 @@ def config(steps: int, part: float = 0.5, **changes: object) -> TrainConfig:
         "name": "small", "data": Path("shapes.toml"), "size_hw": (64, 96), "images": 4 * steps,
         "batch": 4, "network": SMALL, "augment": STILL, "validate": {"every": 10_000},
         "optimiser": {"rate": 5e-3, "backbone_rate": 1.0, "average": 0.9},
-        "data_checks": {"allow_overlap": True}, "quantize": {"part": part, "rate": 0.2},
+        "data_checks": {"allow_overlap": True}, "quantize": {"part": part, "rate": 0.05},
     }  # fmt: skip
     return TrainConfig.model_validate({**values, **changes})
 
@@ -54,6 +57,15 @@ def shapes(monkeypatch: pytest.MonkeyPatch) -> DataMix:
     for module in (loop, tuning):
         monkeypatch.setattr(module, "load_data", lambda path, split, root: mix)
     return mix
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A few steps on a few pictures come out otherwise where sums are split otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -89,16 +101,21 @@ def _make_wild(network: MultiTaskNetwork) -> None:
             conv.weight[:, 0] /= WILD
 
 
-def _rounded_scores(checkpoint: Path, like: Path, mix: DataMix) -> dict[str, float]:
-    """Scores of a checkpoint's network when it rounds, with ranges of its own."""
+def _rounded(checkpoint: Path, like: Path, mix: DataMix) -> tuple[dict[str, float], float]:
+    """Scores and mean loss of a checkpoint's network when it rounds, with ranges of its own."""
     network, manifest = load_network(checkpoint)
     made = like / f"{checkpoint.parent.name}-{checkpoint.stem}.onnx"
     export_network(folded(network), manifest, made)
     pictures = MixedPictures(mix, 12)
     report = calibrate(made, pictures, made.with_suffix(".int8.onnx"), CalibrateOptions())
     rounder = Rounder(load_model(made)[0], load_ranges(report.table), (host_dialect(),))
-    with rounder.applied(network):
-        return judge(network, manifest, mix, None).parts
+    batches = [b for n in range(12) for b in BatchMaker(mix.sets, config(12)).batch(n)]
+    with rounder.applied(network), torch.no_grad():
+        losses = [
+            compute_losses(network, network(batch.images), batch, LossConfig()) for batch in batches
+        ]
+        scores = judge(network, manifest, mix, None).parts
+    return scores, sum(float(one) for loss in losses for one in loss.values()) / len(batches)
 
 
 class _NoRounding(Rounder):
@@ -115,12 +132,12 @@ def test_it_learns_to_live_with_rounding(tmp_path: Path, trained: Path, shapes: 
     wild, wanted = trained / "wild.safetensors", config(120)
     network, manifest = load_network(wild)
     exact = judge(network, manifest, shapes, None).parts
-    before = _rounded_scores(wild, tmp_path, shapes)
+    before, lost = _rounded(wild, tmp_path, shapes)
     assert before["shapes.idf1"] < 0.5 < 0.95 < exact["shapes.idf1"], "INT8 loses what it knew"
     best = finetune(wanted, wild, out=tmp_path / "tuned")
-    after = _rounded_scores(best, tmp_path, shapes)
+    after, learnt = _rounded(best, tmp_path, shapes)
     assert after["shapes.idf1"] > 0.8
-    assert after["shapes.map"] > before["shapes.map"] + 0.1
+    assert learnt < 0.87 * lost
     judged = [(row["step"], row["score"]) for row in read_rows(best.parent) if "score" in row]
     assert [step for step, _ in judged] == [0, 60]
     assert judged[1][1] > judged[0][1] + 0.1
@@ -129,8 +146,10 @@ def test_it_learns_to_live_with_rounding(tmp_path: Path, trained: Path, shapes: 
         shortened(wanted, network.config), out=tmp_path / "plain",
         start=Start(network, manifest, _NoRounding()),
     )  # fmt: skip
-    last = _rounded_scores(plain.parent / "last.safetensors", tmp_path, shapes)
-    assert after["shapes.map"] > last["shapes.map"] + 0.1, "more training alone does less"
+    last, unlearnt = _rounded(plain.parent / "last.safetensors", tmp_path, shapes)
+    assert learnt < 0.93 * unlearnt, "more training alone does less"
+    assert after["shapes.idf1"] > last["shapes.idf1"] + 0.1
+    assert after["shapes.map"] > last["shapes.map"] + 0.05
 
 
 def test_an_interrupted_run_resumes_to_the_same_result(
