@@ -1,6 +1,6 @@
 """CIFAR-10 by a network of its own and by one that also detects: results/cifar10.{json,svg}.
 
-    export EDGEMTL_LITE0=...   # see train/cifar.toml
+    export EDGEMTL_LITE2=...   # see train/cifar.toml
     python benchmarks/cifar10.py --data-root DATA                     # trains both, on one core
     python benchmarks/cifar10.py --data-root DATA --run alone=FOLDER --run joint=FOLDER
 

@@ -19,7 +19,7 @@ class NetworkConfig(BaseModel):
     size: str | None = Field(default=None, description="n or s: sets backbone and widths")
     backbone: str = Field(
         default="mobilenet_v2",
-        description="efficientnet_lite0, mobilenet_v2, resnet18, regnet_x_400mf",
+        description="efficientnet_lite0 or _lite2, mobilenet_v2, resnet18, regnet_x_400mf",
     )
     backbone_width: float = Field(
         default=1.0, gt=0, description="of its channels; mobilenet_v2 alone"

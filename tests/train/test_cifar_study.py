@@ -44,7 +44,7 @@ class Pictures(Shapes):
 
 @pytest.fixture
 def study(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("EDGEMTL_LITE0", "w.pth")
+    monkeypatch.setenv("EDGEMTL_LITE2", "w.pth")
     module = load_script("cifar10")
     monkeypatch.setattr(module, "load_data", lambda *_: DataMix((), NAMES, (Pictures(),)))
     return module

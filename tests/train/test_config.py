@@ -75,6 +75,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_the_shipped_configs_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEMTL_LITE0", "w.pth")
+    monkeypatch.setenv("EDGEMTL_LITE2", "w.pth")
     monkeypatch.setenv("EDGEMTL_TEACHER", "t.onnx")
     folder = Path(__file__).parents[2] / "benchmarks" / "train"
     for name in ("toy", "street", "cifar", "cifar_joint"):
