@@ -68,15 +68,18 @@ def begun(config: TrainConfig) -> tuple[TrainConfig, Origin | None]:
 def with_kept(manifest: Manifest, config: TrainConfig, origin: Origin | None) -> Manifest:
     """``manifest``, of what the data label, with what stays of the checkpoint's.
 
-    That is its data, the licence of its weights (if the file does not name one), and with
-    start.only all tasks that are not named there. Raises ConfigError for a task there that no data
-    set labels, and for data that name other classes of a task that stays.
+    That is its data and identities, the licence of its weights (if the file does not name one), and
+    with start.only all tasks that are not named there. Raises ConfigError for a task there that no
+    data set labels, and for data that name other classes of a task that stays.
     """
     if origin is None:
         return manifest
     theirs, only = origin.manifest, config.start.only
     update = {key: getattr(theirs, key) for key in _OURS if key not in config.model_fields_set}
     update["data"] = tuple(dict.fromkeys((*theirs.data, *manifest.data)))
+    if manifest.embedding_dim is not None:  # whom it knew, it still knows
+        known = (*theirs.identities, *manifest.identities)
+        update["identities"] = tuple(dict.fromkeys(known))
     if only is None:
         return manifest.model_copy(update=update)
     for task in only:

@@ -20,12 +20,14 @@ from edgemtl.data.config import DataMix
 from edgemtl.engine import open_session
 from edgemtl.errors import ConfigError, ModelError
 from edgemtl.export import export_checkpoint
-from edgemtl.manifest import DataSource
+from edgemtl.manifest import DataSource, IdentitySource
 from edgemtl.nn.checkpoint import load_network, save_checkpoint
 from edgemtl.train import before, loop
 from edgemtl.train.before import check_run
 from edgemtl.train.config import TrainConfig, load_train_config
 from edgemtl.train.loop import run_training
+from edgemtl.train.manifest import build_manifest
+from edgemtl.train.origin import Origin, with_kept
 from edgemtl.train.runlog import read_rows
 
 STEPS = 40
@@ -115,6 +117,22 @@ def test_what_the_file_says_is_not_taken_over(tmp_path: Path, trained: Path) -> 
     _, manifest = load_network(run_training(wanted, out=tmp_path / "run"))
     assert (manifest.weights_licence, manifest.min_score, manifest.top_k) == ("MIT", 0.5, 7)
     assert [source.name for source in manifest.data] == ["shapes", "ours"]
+
+
+@pytest.mark.parametrize(
+    ("only", "wanted"), [(None, "ab"), (("embed",), "ab"), (("classify",), "a")]
+)
+def test_whom_it_knew_it_still_knows(
+    trained: Path, shapes: DataMix, only: tuple[str, ...] | None, wanted: str
+) -> None:
+    network, old = load_network(trained)
+    known = {key: IdentitySource(source=key, ranges=((0, 1),)) for key in "ab"}
+    origin = Origin(network, old.model_copy(update={"identities": (known["a"],)}), trained)
+    start = {"checkpoint": trained, "only": only}
+    found = build_manifest(config(start, network=SMALL), shapes)
+    found = found.model_copy(update={"identities": (known["b"],)})
+    kept = with_kept(found, config(start), origin)
+    assert "".join(one.source for one in kept.identities) == wanted
 
 
 @pytest.mark.parametrize("task", ["classify", "embed", "detect"])
