@@ -17,6 +17,7 @@ import torch
 from shapes_set import Shapes
 
 from edgemtl.data.scenery import SCENES, SHAPES
+from edgemtl.models import shipped_checkpoint
 from edgemtl.nn.checkpoint import read_checkpoint
 from edgemtl.train.batches import BatchMaker
 from edgemtl.train.config import TrainConfig
@@ -146,6 +147,28 @@ def test_ctrl_c_in_the_midst_of_a_step_loses_nothing(tmp_path: Path, processes: 
     assert set(whole) == set(parts)
     assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
     assert {name for name in whole if name.startswith("extra.")}
+
+
+@pytest.mark.slow
+def test_two_processes_fine_tune_as_one(tmp_path: Path) -> None:
+    config = write_run(tmp_path, steps=4)
+    text = config.read_text(encoding="utf-8")
+    shape = text[text.index("[network]") : text.index("[optimiser]")]
+    start = '[start]\ncheckpoint = "toy"\nonly = ["classify"]\n'
+    config.write_text(text.replace(shape, start), encoding="utf-8")
+    found = []
+    for processes in (1, 2):
+        done = run_program(processes, config, tmp_path / str(processes))
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stderr.count("start: 'toy.safetensors'") == 1
+        found.append(read_checkpoint(tmp_path / str(processes) / "last.safetensors")[0])
+    old, _ = read_checkpoint(shipped_checkpoint("toy"))
+    for tensors in found:
+        moved = {k for k, v in old.items() if not torch.equal(v.to(tensors[k].dtype), tensors[k])}
+        assert moved
+        assert all(key.startswith("network.classify.") for key in moved)
+    alone, both = (_flat(tensors, "network.classify.") for tensors in found)
+    assert float((alone - both).norm()) <= 2e-3 * float(alone.norm())
 
 
 @pytest.mark.slow
