@@ -138,7 +138,8 @@ def plot(found: dict[str, Any], path: Path) -> None:
             row.set_xticks(range(len(values)), list(scores["per_class"]), rotation=20)
         row.set(ylabel=measure, ylim=(0.5, 1.0))
         row.grid(axis="y", alpha=0.3)
-    axes[0].legend(frameon=False, ncols=2, loc="lower left")
+    # beneath, where no bar is
+    axes[1].legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.25))
     axes[0].set_title("CIFAR-10, 2,000 pictures that training did not see", fontsize=10)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None, "Creator": None})

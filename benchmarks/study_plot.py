@@ -64,6 +64,9 @@ def shared_plot(parts: Mapping[str, Any], path: Path) -> None:
             side: [sum(s[side][name] for s in seeds) / len(seeds) for name in scores]
             for side in ("shared", "separate")
         }
+        if "longer" in result:
+            told = result["longer"]["scores"]
+            panel["shared, as long as the three"] = [told[name] for name in scores]
         panels.append((f"{part}: scores", scores, panel))
         cost = result["cost"]
         share = [v["ratio"] for v in cost["latency_cpu_ms"].values()]
