@@ -30,6 +30,7 @@ _FIELDS = {
 """What a manifest says of a task."""
 _OURS = ("weights_licence", "min_score")
 """What a file that does not say so takes over."""
+_WHOLE = "as it was"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,13 @@ def _listed(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def fill(network: MultiTaskNetwork, manifest: Manifest, origin: Origin) -> list[str]:
+def fill(
+    network: MultiTaskNetwork, manifest: Manifest, origin: Origin, only: Collection[str] | None
+) -> list[str]:
     """Give a run's network the weights of ``origin``; in words, what each part got.
 
-    Raises ConfigError if what all tasks share is of another shape.
+    Raises ConfigError if what all tasks share is of another shape, or a head that start.only
+    (``only``) leaves alone.
     """
     said = []
     for name in ("backbone", "neck"):
@@ -122,7 +126,14 @@ def fill(network: MultiTaskNetwork, manifest: Manifest, origin: Origin) -> list[
             _take_whole(part, other, name, origin)
     for head in network.heads:
         other = getattr(origin.network, head.name)
-        said.append(f"{head.name} {_take(head, manifest, other, origin.manifest)}")
+        got = _take(head, manifest, other, origin.manifest)
+        said.append(f"{head.name} {got}")
+        if only is not None and head.name not in only and got != _WHOLE:
+            raise ConfigError(
+                f"start.only: '{head.name}' is to stay as it is in '{origin.where.name}', and "
+                "[network] gives it another shape",
+                "leave its keys out of [network]",
+            )
     return said
 
 
@@ -160,7 +171,7 @@ def _take(head: Head, manifest: Manifest, other: Head | None, theirs: Manifest) 
     head.load_state_dict(found)
     every = set().union(*names.values())
     kept = every & set().union(*known.values())
-    return "as it was" if kept == every else f"knows {len(kept)} of its {len(every)} classes"
+    return _WHOLE if kept == every else f"knows {len(kept)} of its {len(every)} classes"
 
 
 def _by_name(value: Tensor, names: tuple[str, ...], old: Tensor, known: tuple[str, ...]) -> Tensor:
@@ -172,11 +183,15 @@ def _by_name(value: Tensor, names: tuple[str, ...], old: Tensor, known: tuple[st
     return rows
 
 
-def hold(network: MultiTaskNetwork, only: Collection[str] | None) -> list[nn.Module]:
-    """The parts that start.only leaves as they are; they learn nothing from here on."""
-    if only is None:
+def hold(
+    network: MultiTaskNetwork, origin: Origin | None, only: Collection[str] | None
+) -> list[nn.Module]:
+    """The parts that start.only leaves as they are; they learn nothing from here on. A neck that
+    the checkpoint lacks is nobody else's, and learns."""
+    if only is None or origin is None:
         return []
-    still = [*network.shared, *(head for head in network.heads if head.name not in only)]
+    still: list[nn.Module] = [head for head in network.heads if head.name not in only]
+    still += [network.backbone] if origin.network.neck is None else network.shared
     for part in still:
         part.requires_grad_(False)
     return still

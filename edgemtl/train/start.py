@@ -46,17 +46,17 @@ def begin(
     config: TrainConfig, manifest: Manifest, start: Start | None, origin: Origin | None
 ) -> tuple[Any, list[nn.Module]]:
     """The network of a run (a MultiTaskNetwork), and its parts that are to stay as they are."""
-    width = manifest.embedding_dim
-    shape = config.network.model_copy(update={"embedding_dim": width})
+    only = config.start.only
+    shape = config.network.model_copy(update={"embedding_dim": manifest.embedding_dim})
     network = network_of(shape, manifest)
     if start is not None:
         start.fill(network, manifest)
     elif origin is not None:
-        said = ", ".join(fill(network, manifest, origin))
-        rest = "" if config.start.only is None else "; learning: " + ", ".join(config.start.only)
+        said = ", ".join(fill(network, manifest, origin, only))
+        rest = "" if only is None else "; learning: " + ", ".join(only)
         if is_first():
             print(f"start: '{origin.where.name}': {said}{rest}", file=sys.stderr, flush=True)
-    return network, hold(network, config.start.only)
+    return network, hold(network, origin, only)
 
 
 def rounded(

@@ -209,6 +209,18 @@ def test_a_network_of_one_task_gets_others(
     assert network.neck is not None
     said = "neck begins anew, detect begins anew, embed begins anew, classify as it was"
     assert said in capsys.readouterr().err
+    wanted = config({"checkpoint": alone, "only": ["detect"]}, 1, tasks=["detect"])
+    network, manifest = load_network(run_training(wanted, out=tmp_path / "detect"))
+    assert manifest.tasks == ("detect", "classify")
+    last, _ = load_network(tmp_path / "detect" / "last.safetensors")
+    old = load_network(alone)[0].state_dict()
+    moved = {
+        key for key, value in last.state_dict().items() if not value.equal(old.get(key, value))
+    }
+    assert not moved, "what was there stays; the neck is new"
+    assert last.neck is not None
+    begun = {key for key, value in last.state_dict().items() if key not in old}
+    assert {key.partition(".")[0] for key in begun} == {"neck", "detect"}
 
 
 def test_an_interrupted_run_resumes_to_the_same_result(tmp_path: Path, trained: Path) -> None:
@@ -236,6 +248,8 @@ def test_an_interrupted_run_resumes_to_the_same_result(tmp_path: Path, trained: 
         ({"network": {"backbone": "resnet18"}}, r"describes another backbone than"),
         ({"network": {"pretrained": True}}, r"both say what to begin with"),
         ({"start": {"only": ["attributes"]}}, r"start.only: no data set labels 'attributes'"),
+        ({"start": {"only": ["detect"]}, "network": {"embedding_hidden": 32}},
+         r"'embed' is to stay as it is in 'best.safetensors', and \[network\] gives it another"),
         ({"start": {"only": ["classify"]}, "renamed": True}, r"'detect' stays as in .* whose "
          r"classes are \['a', 'b'\]; the data have \['b', 'c', 'a'\]"),
     ],
@@ -251,7 +265,7 @@ def test_what_does_not_go_together_is_refused(
     with pytest.raises(ConfigError, match=words) as refused:
         run_training(config(start, **changes), out=tmp_path / "run")
     assert refused.value.hint
-    if "describes" not in words:
+    if "describes" not in words and "another" not in words:  # the network is made in the run
         with pytest.raises(ConfigError, match=words):
             check_run(config(start, **changes), tmp_path / "check", None)
 
