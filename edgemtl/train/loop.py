@@ -110,7 +110,7 @@ def run_training(
 class _Run:
     def __init__(
         self, config: TrainConfig, mix: DataMix, out: Path, workers: int,
-        start: Start | None, origin: Origin | None,
+        start: Start | None, origin: Origin | None = None,
     ) -> None:  # fmt: skip
         torch.manual_seed(config.seed)
         self.config, self.out, self.workers = config, out, workers

@@ -61,7 +61,7 @@ def test_a_set_is_trained_and_judged_at_its_own_size(
         return forward(self, x, objects)
 
     monkeypatch.setattr(loop.MultiTaskNetwork, "forward", noted)
-    wanted = config(70, sizes={"grounds": (64, 64)}, sampling={"classify": 0.5})
+    wanted = config(200, sizes={"grounds": (64, 64)}, sampling={"classify": 0.5})
     best = run_training(wanted, out=tmp_path / "run")
     assert set(seen) == {((64, 96), True), ((64, 64), False)}
     network, manifest = load_network(best)
