@@ -36,6 +36,17 @@ def train_on_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
+def on_one_thread() -> Iterator[None]:
+    """A few steps on a few pictures come out otherwise where sums are split otherwise."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@contextmanager
 def stopped_before(step: int) -> Iterator[None]:
     """Runs get Ctrl-C before they take this step, and end with it."""
     from edgemtl.train import loop

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from shapes_set import SMALL, STILL, Shapes, stopped_before
+from shapes_set import SMALL, STILL, Shapes, on_one_thread, stopped_before
 from torch import nn
 
 from edgemtl import finetune as tuning
@@ -61,11 +61,8 @@ def shapes(monkeypatch: pytest.MonkeyPatch) -> DataMix:
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """A few steps on a few pictures come out otherwise where sums are split otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with on_one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

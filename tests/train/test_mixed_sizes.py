@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from shapes_set import SMALL, STILL, Shapes
+from shapes_set import SMALL, STILL, Shapes, on_one_thread
 
 from edgemtl.data.config import DataMix
 from edgemtl.engine import open_session
@@ -62,7 +62,8 @@ def test_a_set_is_trained_and_judged_at_its_own_size(
 
     monkeypatch.setattr(loop.MultiTaskNetwork, "forward", noted)
     wanted = config(200, sizes={"grounds": (64, 64)}, sampling={"classify": 0.5})
-    best = run_training(wanted, out=tmp_path / "run")
+    with on_one_thread():
+        best = run_training(wanted, out=tmp_path / "run")
     assert set(seen) == {((64, 96), True), ((64, 64), False)}
     network, manifest = load_network(best)
     assert manifest.tasks == ("detect", "classify", "embed")
