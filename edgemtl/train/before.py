@@ -24,6 +24,7 @@ from edgemtl.train.judge import require_judgement
 from edgemtl.train.manifest import build_manifest
 from edgemtl.train.origin import begun
 from edgemtl.train.sheet import write_picture
+from edgemtl.train.start import begin
 from edgemtl.train.teach import TaughtSet, teach
 
 REPORT_FILE, MIX_FILE = "data.json", "mix.jpg"
@@ -75,7 +76,10 @@ def check_run(config: TrainConfig, out: Path, data_root: Path | None) -> DataRep
     mix = teach(load_data(config.data, "train", data_root), config.teachers)
     val = load_data(config.data, "val", data_root)
     check_sizes(config, mix, val)
-    require_judgement(build_manifest(config, mix, origin), val)
+    manifest = build_manifest(config, mix, origin)
+    require_judgement(manifest, val)
+    if origin is not None:
+        begin(config, manifest, None, origin)  # refuses what does not fit
     return check_before(config, mix, val, out, again=True)
 
 

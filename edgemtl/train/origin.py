@@ -89,11 +89,11 @@ def with_kept(manifest: Manifest, config: TrainConfig, origin: Origin | None) ->
                 f"start.only: no data set labels '{task}', they label {list(manifest.tasks)}",
                 "take it out of start.only, or add data that label it",
             )
-    for task in set(_FIELDS) - set(only):
-        for key in _FIELDS[task]:
-            update[key] = getattr(theirs, key)
-        first = _FIELDS[task][0]
-        told = getattr(manifest, first)
+    for task, keys in _FIELDS.items():
+        if task in only:
+            continue
+        update |= {key: getattr(theirs, key) for key in keys}
+        first, told = keys[0], getattr(manifest, keys[0])
         if task in manifest.tasks and told != update[first]:
             raise ConfigError(
                 f"start.only: '{task}' stays as in '{origin.where.name}', whose {first} are "

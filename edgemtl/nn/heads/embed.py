@@ -78,7 +78,7 @@ class GridEmbeddingHead(Head):
         down = _spread(rows, _MARGIN_Y).repeat_interleave(columns)
         across = _spread(columns, _MARGIN_X).repeat(rows)
         share = torch.stack([across, down], -1)  # [places, 2]
-        # each coordinate is a mean of two sides: one product, where a CPU is slow at small steps
+        # each coordinate is a mean of two sides, so all places are one operator of the graph
         first, last = torch.diag_embed(1 - share), torch.diag_embed(share)
         mix = torch.cat([first, last], 2).flatten(0, 1).to(boxes.device)
         points: Tensor = (boxes @ mix.T).unflatten(-1, (rows * columns, 2))
@@ -91,7 +91,7 @@ class GridEmbeddingHead(Head):
         # from -1 to 1 over the map; the boxes are scaled, of which there are fewer than places
         grid = self.places(boxes * size - 1.0)
         seen = functional.grid_sample(fine.float(), grid, align_corners=False)
-        # two dimensions, so that a layer is one Gemm with its bias: half the price on a CPU
+        # two dimensions, so that a layer and its bias are one operator of the graph
         rows: Tensor = self.layers(seen.permute(0, 2, 3, 1).flatten(2).flatten(0, 1))
         vectors: Tensor = unit(rows).unflatten(0, (boxes.shape[0], boxes.shape[1]))
         return vectors
