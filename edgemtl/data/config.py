@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,21 +12,15 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from edgemtl.config_errors import explain
 from edgemtl.data.base import DataSet, Task
 from edgemtl.data.problems import OnError, Problem, ProblemLog
 from edgemtl.data.spec import SceneRule, SetSpec
 from edgemtl.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edgemtl.settings import read_settings
 
 ROOT_VARIABLE = "EDGEMTL_DATA"
 Split = Literal["train", "val"]
@@ -147,7 +140,7 @@ def load_data(path: Path, split: Split, root: Path | None = None) -> DataMix:
     what cannot be meant, and DataError for data that cannot be used.
     """
     path = Path(path)
-    file = _parse(path)
+    file = read_settings("data", path, _File, "benchmarks/data")
     sets: tuple[_Set, ...] = getattr(file, split)
     if not sets:
         raise ConfigError(f"data: '{path}' has no [[{split}]]", f"add a [[{split}]] section")
@@ -170,19 +163,6 @@ def _base(path: Path, file: _File, root: Path | None) -> Path:
     if os.environ.get(ROOT_VARIABLE):
         return Path(os.environ[ROOT_VARIABLE])
     return path.parent / os.path.expanduser(file.root or ".")
-
-
-def _parse(path: Path) -> _File:
-    if not path.is_file():
-        raise ConfigError(f"data: no file '{path}'", "name a DATA.toml; the README shows one")
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"data: '{path}' is not TOML: {error}") from error
-    try:
-        return _File.model_validate(raw)
-    except ValidationError as error:
-        raise explain("data", path, error, _File) from error
 
 
 def _open(one: _Set, file: _File, base: Path, log: ProblemLog) -> DataSet:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from edgemtl.data.config import DataMix, load_data
 from edgemtl.errors import ConfigError
@@ -20,11 +19,7 @@ from edgemtl.quantize.histogram import ObserverKind
 from edgemtl.quantize.report import CalibrationReport
 from edgemtl.quantize.within import BudgetOptions, calibrate_within
 from edgemtl.records import U8
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edgemtl.settings import read_settings
 
 
 class Recipe(BaseModel):
@@ -75,18 +70,7 @@ class MixedPictures:
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe; ``data`` becomes a path from here. Raises ConfigError, naming the key."""
     path = Path(path)
-    try:
-        recipe = Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}", "check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a TOML file: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ConfigError(
-            f"{path}: '{key}': {first['msg'].lower()}", f"keys: {', '.join(Recipe.model_fields)}"
-        ) from error
+    recipe = read_settings("recipe", path, Recipe, "calibration/recipes")
     return recipe.model_copy(update={"data": path.parent / recipe.data})
 
 

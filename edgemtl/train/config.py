@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from edgemtl.config_errors import explain
 from edgemtl.data.base import Task
 from edgemtl.errors import ConfigError
 from edgemtl.manifest import DataSource
 from edgemtl.models import shipped_checkpoint
 from edgemtl.nn.heads import STRIDES
 from edgemtl.nn.network import NetworkConfig
+from edgemtl.settings import read_settings
 from edgemtl.train.data_config import (
     DataCheckConfig,
     SamplingConfig,
@@ -24,11 +23,6 @@ from edgemtl.train.data_config import (
     StartConfig,
     TeacherConfig,
 )
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 class AugmentConfig(Section):
@@ -228,16 +222,7 @@ class TrainConfig(Section):
 def load_train_config(path: Path) -> TrainConfig:
     """Read a training file. Raises ConfigError, naming file and key, for anything unexpected."""
     path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"config: no file '{path}'", "name a TOML file, as in benchmarks/train")
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config: '{path}' is not TOML: {error}") from error
-    try:
-        config = TrainConfig.model_validate(raw)
-    except ValidationError as error:
-        raise explain("config", path, error, TrainConfig) from error
+    config = read_settings("config", path, TrainConfig, "benchmarks/train")
     network, start = config.network, config.start
     teachers = tuple(
         teacher.model_copy(

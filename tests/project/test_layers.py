@@ -12,7 +12,7 @@ PACKAGE = Path(edgemtl.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "errors",
-        "config_errors",
+        "settings",
         "manifest",
         "onnx_file",
         "files",

@@ -1,16 +1,43 @@
-"""What is wrong with a file of settings, told by its keys."""
+"""Files of settings in TOML; what is wrong with one is told by its keys."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from edgemtl.errors import ConfigError
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
-def explain(what: str, path: Path, error: ValidationError, kind: type[BaseModel]) -> ConfigError:
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_settings(what: str, path: Path, kind: type[Model], example: str) -> Model:
+    """``path`` as a ``kind``; ``what`` such a file is, ``example`` where the reader sees one.
+
+    Raises ConfigError, naming file and key, for a file that cannot be read or is no such settings.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{what}: no file '{path}'", f"name a TOML file, as in {example}")
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{what}: '{path}' cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what}: '{path}' is not TOML: {error}") from error
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise _explain(what, path, error, kind) from error
+
+
+def _explain(what: str, path: Path, error: ValidationError, kind: type[BaseModel]) -> ConfigError:
     """The first error of ``kind`` read from ``path``, as one that names file and key; ``what`` such
     a file is."""
     # a key that is missing is often one that was misspelt, so unknown ones are told first
