@@ -67,7 +67,8 @@ class DataSet(ABC):
     whole mix; ``labelled`` bool [C], the classes that are annotated exhaustively here; ``tasks``
     that have annotations; ``sequences``, empty for unordered pictures; ``identity_source``, what
     the identities are numbers of: equal in two sets if they share them; ``weight``, how often
-    training draws from it.
+    training draws from it; ``scene_of_class`` i32 [C]: where the largest box decides on the image
+    class, that of each class (UNKNOWN: none), else None.
     """
 
     name: str
@@ -79,6 +80,7 @@ class DataSet(ABC):
     identity_source: str | None = None
     sequences: tuple[SequenceInfo, ...] = ()
     weight: float = 1.0
+    scene_of_class: I32 | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -178,6 +178,8 @@ class ImageSet(DataSet):
         self.classes, self.image_classes = spec.classes, spec.image_classes
         self.attributes = spec.attributes
         self.labelled, self.tasks = builder.labelled, builder.tasks
+        if "classify" in self.tasks:
+            self.scene_of_class = spec.scene_of_class()
         self.dropped = dict(builder.dropped)
         self._store = store
         self._items = tuple(items)

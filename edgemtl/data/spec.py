@@ -118,10 +118,19 @@ class SetSpec:
             )
         return frozenset(self.tasks)
 
+    def scene_of_class(self) -> I32 | None:
+        """The image class i32 [C] that the largest box's class names; None under another rule."""
+        if self.scene == "none":
+            return None
+        return np.array([self._image_class(name) for name in self.classes], np.int32)
+
     def scene_label(self, areas: NDArray[np.float32], labels: I32) -> int:
         """Image class by the rule ``scene``: areas f32 [N] and labels i32 [N] of the real boxes."""
         if self.scene == "none":
             return UNKNOWN
         name = NONE_CLASS if len(labels) == 0 else self.classes[int(labels[int(areas.argmax())])]
+        return self._image_class(name)
+
+    def _image_class(self, name: str) -> int:
         index = _position(name, self.image_classes)
         return UNKNOWN if index is None else index

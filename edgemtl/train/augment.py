@@ -193,10 +193,12 @@ def mosaic(
     net_hw: tuple[int, int],
     config: AugmentConfig,
     rng: np.random.Generator,
+    scene_of_class: I32 | None = None,
 ) -> Sample:
     """Four pictures of ONE data set around a random centre (YOLOv4, arXiv 2004.10934, 3.3).
 
-    One set only, because what one set does not label another may. The picture's class is unknown.
+    One set only, because what one set does not label another may. ``scene_of_class`` i32 [C]: the
+    image class that the class of the largest visible box names; without it the class is unknown.
     """
     h, w = net_hw
     cx, cy = int(rng.uniform(0.35, 0.65) * w), int(rng.uniform(0.35, 0.65) * h)
@@ -216,13 +218,23 @@ def mosaic(
             clip_truth(truth, warp_boxes(truth.boxes_src, view), frame, config.min_visible)
         )
     told = [p.attributes for p in parts if p.attributes is not None]  # of one set: all, or none
+    boxes = np.concatenate([p.boxes_net for p in parts])
+    labels = np.concatenate([p.labels for p in parts])
+    ignore = np.concatenate([p.ignore for p in parts])
+    scene = UNKNOWN
+    if scene_of_class is not None and len(boxes):
+        largest = int(_area(boxes).argmax())
+        if not ignore[largest]:
+            scene = int(scene_of_class[labels[largest]])
+    elif scene_of_class is not None and len({p.scene for p in parts}) == 1:
+        scene = parts[0].scene
     return Sample(
         colour(canvas, config, rng),
-        np.concatenate([p.boxes_net for p in parts]),
-        np.concatenate([p.labels for p in parts]),
+        boxes,
+        labels,
         np.concatenate([p.identities for p in parts]),
-        np.concatenate([p.ignore for p in parts]),
-        UNKNOWN,
+        ignore,
+        scene,
         np.concatenate([p.confidence for p in parts]),
         np.concatenate([p.appearance for p in parts]),
         None if not told else np.concatenate(told),

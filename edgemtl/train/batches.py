@@ -123,7 +123,7 @@ class BatchMaker:
         data = self.sets[pick.which]
         pictures = [(self._cache.get(data, i), data.truth(i)) for i in pick.indices]
         if len(pictures) > 1:
-            return mosaic(pictures, pick.size_hw, config, rng)
+            return mosaic(pictures, pick.size_hw, config, rng, data.scene_of_class)
         how = config.for_identities() if pick.grouped else config
         made = augment(*pictures[0], pick.size_hw, how, rng)
         if data.tasks == {"classify"} and rng.random() < config.paste:

@@ -87,7 +87,7 @@ class Draw:
         return chosen
 
     def _single(self, data: DataSet, rng: np.random.Generator, mosaics: bool) -> tuple[int, ...]:
-        # a mosaic has no image class: it is for pictures with boxes
+        # a mosaic has the image class that its boxes name, if any do
         suited = mosaics and "detect" in data.tasks and not data.sequences and len(data) >= 4
         count = 4 if suited and rng.random() < self._config.augment.mosaic else 1
         return tuple(int(i) for i in rng.integers(0, len(data), count))

@@ -72,7 +72,7 @@ class TaughtSet(DataSet):
         self.name, self.weight, self.sequences = data.name, data.weight, data.sequences
         self.classes, self.image_classes = data.classes, data.image_classes
         self.labelled, self.tasks, self.attributes = data.labelled, data.tasks, data.attributes
-        self.identity_source = data.identity_source
+        self.identity_source, self.scene_of_class = data.identity_source, data.scene_of_class
         self._kept: dict[int, Truth] = {}
         self._names_scenes = False
         if detector is not None:
@@ -86,6 +86,7 @@ class TaughtSet(DataSet):
             self._names_scenes = names_scenes and nobody_does
             self.tasks |= frozenset[Task](("detect",))
             if self._names_scenes:
+                self.scene_of_class = self._spec.scene_of_class()
                 self.tasks |= frozenset[Task](("classify",))
         if appearance is not None:
             self.tasks |= frozenset[Task](("embed",))

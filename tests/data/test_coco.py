@@ -114,6 +114,21 @@ def test_crowds_are_ignored_regions_and_no_scene(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"scene": "largest_box"}, [0, 1, -1]),
+        ({"scene": "none"}, None),
+        ({"scene": "largest_box", "tasks": ("detect",)}, None),
+    ],
+)
+def test_the_image_class_that_each_class_names(
+    tmp_path: Path, changes: dict[str, Any], wanted: list[int] | None
+) -> None:
+    found = _read(tmp_path, _document(), **changes).scene_of_class
+    assert wanted == (None if found is None else found.tolist())
+
+
+@pytest.mark.parametrize(
     ("changes", "labelled", "boxes", "dropped"),
     [
         ({}, [True, True, True], [0, 1, 2], {}),

@@ -121,6 +121,56 @@ def test_mosaic_boxes_stay_in_their_tiles_and_the_scene_is_unknown() -> None:
         assert inner.size == 0 or inner.mean() > 200
 
 
+STILL = AugmentConfig(
+    scale=(1, 1), shift=0, flip=0, gain=0.0, bias=0.0, saturation=0.0, min_visible=0.5
+)
+SCENE_OF_CLASS = np.array([4, 2, UNKNOWN], np.int32)
+
+
+def labelled(*boxes: tuple[int, int, int, int, int], scene: int = UNKNOWN, ignore: int = -1):
+    """A picture of 64x64 with boxes (x1, y1, x2, y2, class), of which one may be ignored."""
+    truth = Truth(
+        np.array([b[:4] for b in boxes], np.float32).reshape(-1, 4),
+        np.array([b[4] for b in boxes], np.int32),
+        np.full(len(boxes), UNKNOWN, np.int64),
+        np.arange(len(boxes)) == ignore,
+        scene,
+    )
+    return np.zeros((64, 64, 3), np.uint8), truth
+
+
+SMALL, LARGE = (26, 26, 38, 38), (16, 16, 48, 48)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "scene"),
+    [
+        ([((*SMALL, 0),), ((*LARGE, 1),), (), ((*SMALL, 0),)], 2),
+        ([((*LARGE, 0), (*SMALL, 1)), (), (), ((*SMALL, 1),)], 4),
+        ([((*SMALL, 0),), ((*LARGE, 2),), (), ()], UNKNOWN),
+        ([(), (), (), ()], 5),
+    ],
+    ids=["largest", "of one picture", "names no image class", "nothing"],
+)
+def test_the_largest_visible_box_names_the_image_class_of_a_mosaic(
+    pictures: list[tuple[tuple[int, int, int, int, int], ...]], scene: int
+) -> None:
+    four = [labelled(*boxes, scene=5) for boxes in pictures]
+    for seed in range(5):
+        made = mosaic(four, (128, 128), STILL, np.random.default_rng(seed), SCENE_OF_CLASS)
+        assert made.scene == scene
+    unsaid = mosaic(four, (128, 128), STILL, np.random.default_rng(0))
+    assert unsaid.scene == UNKNOWN
+
+
+def test_a_mosaic_has_no_image_class_where_an_ignored_region_is_largest() -> None:
+    four = [labelled((*SMALL, 0), scene=4)] * 3 + [labelled((*LARGE, 1), ignore=0)]
+    rng = np.random.default_rng(0)
+    assert mosaic(four, (128, 128), STILL, rng, SCENE_OF_CLASS).scene == UNKNOWN
+    blank = [labelled(scene=4)] * 3 + [labelled(scene=5)]
+    assert mosaic(blank, (128, 128), STILL, rng, SCENE_OF_CLASS).scene == UNKNOWN
+
+
 def test_warp_without_change_is_the_picture() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (32, 64, 3)).astype(np.uint8)
     out = np.empty_like(picture)

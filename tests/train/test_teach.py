@@ -72,6 +72,7 @@ def test_a_teacher_speaks_only_of_classes_that_nobody_labelled() -> None:
     np.testing.assert_allclose(after.confidence, [1, 1, 0.7, 1])
     assert after.identities.tolist()[-2:] == [-1, -1]
     assert after.scene == before.scene, "a set with image classes keeps them"
+    assert taught.scene_of_class is None
     taught.truth(0)
     assert teacher.looks == 1, "each picture is looked at once"
     assert taught.identities() == data.identities()
@@ -102,6 +103,8 @@ def test_the_image_class_of_unlabelled_pictures(
     taught = TaughtSet(bare(tmp_path), Detector(said(*found)), None)
     assert taught.tasks == {"detect", "classify"}
     assert taught.truth(0).scene == scene
+    assert taught.scene_of_class is not None
+    assert taught.scene_of_class.tolist() == [0, -1]
 
 
 def test_unlabelled_pictures(tmp_path: Path) -> None:
