@@ -173,7 +173,9 @@ def fragile(root: Path, folder: Path, env: Path | None) -> dict[str, Any]:
             found = evaluate_model(session, mix, EvaluateOptions(tasks=("detect",))).to_dict()
         detection = found["together"]["detection"]
         scores[name] = {"map": detection["map"], "ap50": detection["map50"]}
-    times = {k: one.to_dict() for k, one in time_models(paths, threads=1, rounds=100).items()}
+    times = {
+        k: one.to_dict() for k, one in time_models(paths, threads=1, rounds=240, loads=12).items()
+    }
     return {name: {**scores[name], **times[name]} for name in paths}
 
 

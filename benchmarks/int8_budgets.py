@@ -72,7 +72,9 @@ def measure(name: str, root: Path, folder: Path) -> dict[str, Any]:
         ranges = load_ranges(OutputFiles.beside(out).table)
         save_ranges(ranges.model_copy(update={"float_layers": (), "graphs": {}}), table)
         paths["int8, whole"] = rebuild(model, table, folder / f"{name}.whole.onnx").host
-    speed = time_models({k: p for k, p in paths.items() if p.exists()}, threads=1, rounds=100)
+    speed = time_models(
+        {k: p for k, p in paths.items() if p.exists()}, threads=1, rounds=240, loads=12
+    )
     kept = {key: found[key] for key in KEPT}
     return {**kept, "speed": {key: one.to_dict() for key, one in speed.items()}}
 

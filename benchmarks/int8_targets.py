@@ -18,7 +18,9 @@ import json
 import statistics
 import sys
 import tempfile
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ import study
 from edgemtl.data.config import load_data
 from edgemtl.engine.openvino import OpenVinoSession
 from edgemtl.engine.ort import OrtSession
-from edgemtl.engine.timing import time_sessions
+from edgemtl.engine.timing import time_loads
 from edgemtl.evaluate.look import shown_of_data
 from edgemtl.evaluate.parity import climb
 from edgemtl.evaluate.rungs import Rung
@@ -57,7 +59,9 @@ BUDGET = Budget({"det": 1.0, "cls": 0.5, "track": 0.5})
 COSINE = 0.99
 SPEED_UP = {"onnxruntime, 1 thread": 2.2, "onnxruntime, 2 threads": 1.8, "openvino, 1 thread": 2.0}
 CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv")
-ROUNDS = 150
+ROUNDS = 300
+LOADS = 12
+"""The rounds are spread over so many loads of the networks."""
 
 
 def rebuilt(name: str, folder: Path) -> OutputFiles:
@@ -98,20 +102,24 @@ def world(folder: Path) -> study.Json:
 
 
 def speed(folder: Path) -> study.Json:
-    """Milliseconds of `street` by session and graph, and float32's over INT8's, round by round."""
+    """Milliseconds of `street` by session and graph, and float32's over INT8's, load by load."""
     paths = {"fp32": resolve_model("street"), "int8": rebuilt("street", folder).host}
     found = {}
     for name in SPEED_UP:
         kind, _, threads = name.partition(", ")
         make: Any = OrtSession if kind == "onnxruntime" else OpenVinoSession
-        with ExitStack() as stack:
-            sessions = {
-                key: stack.enter_context(closing(make(path, threads=int(threads.split()[0]))))
-                for key, path in paths.items()
-            }
-            taken = time_sessions(sessions, ROUNDS)
-        ratio = statistics.median(a / b for a, b in zip(taken["fp32"], taken["int8"], strict=True))
-        found[name] = {**study.median_ms(taken), "speed_up": round(ratio, 3)}
+        makers = {k: partial(make, p, threads=int(threads.split()[0])) for k, p in paths.items()}
+        taken = time_loads(makers, ROUNDS // LOADS, LOADS)
+        ratios = [
+            statistics.median(a) / statistics.median(b)
+            for a, b in zip(taken["fp32"], taken["int8"], strict=True)
+        ]
+        every = {key: [ms for load in one for ms in load] for key, one in taken.items()}
+        found[name] = {
+            **study.median_ms(every),
+            "speed_up": round(statistics.median(ratios), 3),
+            "speed_up_of_loads": sorted(round(ratio, 3) for ratio in ratios),
+        }
         if kind == "onnxruntime":
             found[name]["convolutions"] = convolutions(paths, int(threads.split()[0]), folder)
         print(name, found[name], flush=True)
@@ -122,25 +130,31 @@ def convolutions(paths: dict[str, Path], threads: int, folder: Path) -> float:
     """How much faster the convolutions alone are in INT8: medians of every node, summed."""
     spent = {}
     for precision, path in paths.items():
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.enable_profiling = threads, True
-        options.profile_file_prefix = str(folder / precision)
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-        entry = session.get_inputs()[0]
-        picture = np.random.default_rng(0).integers(0, 256, (1, *entry.shape[1:]), np.uint8)
-        if entry.type == "tensor(int8)":
-            picture = (picture - 128).view(np.int8)
-        for _ in range(ROUNDS):
-            session.run(None, {entry.name: picture})
         nodes: dict[str, list[int]] = {}
-        for event in json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")):
-            kernel = event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
-            if kernel and event["args"]["op_name"] in CONVOLUTIONS:
-                nodes.setdefault(event["name"], []).append(event["dur"])
+        for load in range(LOADS):
+            where = folder / f"{precision}-{load}"
+            for name, duration in profiled(path, threads, ROUNDS // LOADS, where):
+                nodes.setdefault(name, []).append(duration)
         spent[precision] = sum(statistics.median(times) for times in nodes.values())
     return round(spent["fp32"] / spent["int8"], 3)
+
+
+def profiled(path: Path, threads: int, rounds: int, where: Path) -> Iterator[tuple[str, int]]:
+    """Each convolution of each round, and its microseconds."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.enable_profiling = threads, True
+    options.profile_file_prefix = str(where)
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    picture = np.random.default_rng(0).integers(0, 256, (1, *entry.shape[1:]), np.uint8)
+    if entry.type == "tensor(int8)":
+        picture = (picture - 128).view(np.int8)
+    for _ in range(rounds):
+        session.run(None, {entry.name: picture})
+    for event in json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")):
+        kernel = event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+        if kernel and event["args"]["op_name"] in CONVOLUTIONS:
+            yield event["name"], event["dur"]
 
 
 def misses(parts: study.Json) -> list[str]:

@@ -40,7 +40,8 @@ MOST_LOST = 0.03
 """INT8 may lose this much of each score."""
 SPEED_UP = 1.5
 """Of INT8 over FP32, one thread, median."""
-ROUNDS = 100
+ROUNDS, LOADS = 400, 40
+"""Of the three networks, and how often they are loaded anew."""
 
 
 def measure(name: str, root: Path, folder: Path) -> dict[str, Any]:
@@ -54,7 +55,9 @@ def measure(name: str, root: Path, folder: Path) -> dict[str, Any]:
         with closing(open_session(path)) as session:
             options = EvaluateOptions(true_boxes=True)
             scores[precision] = evaluate_model(session, validation, options).to_dict()
-    timed = time_models({**paths, YARDSTICK: adopt(root, folder)}, threads=1, rounds=ROUNDS)
+    timed = time_models(
+        {**paths, YARDSTICK: adopt(root, folder)}, threads=1, rounds=ROUNDS, loads=LOADS
+    )
     times = {key: one.to_dict() for key, one in timed.items()}
     return {
         "scores": scores,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 STEPS = 12
 """Steps that :func:`step_times` counts."""
+LOADS, WARM_UP = 24, 3
+"""How often :func:`latency` loads the models, and rounds that do not count after each."""
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 Json = dict[str, Any]
 
@@ -220,29 +224,35 @@ def seconds_to(judgements: Sequence[Json], score: str, quality: float) -> float 
 def latency(models: Mapping[str, Path], rounds: int) -> dict[str, list[float]]:
     """Milliseconds of processor time per picture, by model and round: ONNX Runtime, one thread.
 
-    The models take turns, so that all see the same machine; the first rounds warm up.
+    The models take turns, so that all see the same machine, and are loaded anew again and again:
+    where its memory lies makes the very same network some percent faster or slower.
     """
+    taken: dict[str, list[float]] = {name: [] for name in models}
+    loads = min(LOADS, rounds)
+    for _ in range(loads):
+        runs = {name: _runner(path) for name, path in models.items()}
+        for number in range(WARM_UP + math.ceil(rounds / loads)):
+            for name, run in runs.items():
+                # with one thread the network runs on the caller's
+                started = time.thread_time()
+                run()
+                if number >= WARM_UP:
+                    taken[name].append(1e3 * (time.thread_time() - started))
+    return taken
+
+
+def _runner(path: Path) -> Callable[[], object]:
+    """One picture of noise through a network."""
     import onnxruntime
 
-    runs = {}
-    for name, path in models.items():
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        session = onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
-        runs[name] = session, {session.get_inputs()[0].name: _picture(session.get_inputs()[0])}
-    taken: dict[str, list[float]] = {name: [] for name in models}
-    warm_up = max(2, rounds // 10)
-    for number in range(warm_up + rounds):
-        for name, (session, feed) in runs.items():
-            # with one thread the network runs on the caller's
-            started = time.thread_time()
-            session.run(None, feed)
-            if number >= warm_up:
-                taken[name].append(1e3 * (time.thread_time() - started))
-    return taken
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        path.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
+    entry = session.get_inputs()[0]
+    return partial(session.run, None, {entry.name: _picture(entry)})
 
 
 def _picture(given: Any) -> np.ndarray:

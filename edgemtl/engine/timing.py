@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +22,26 @@ def time_sessions(sessions: Mapping[Name, Session], rounds: int) -> dict[Name, l
     return take_turns({name: call_of(session) for name, session in sessions.items()}, rounds)
 
 
+def time_loads(
+    makers: Mapping[Name, Callable[[], Session]], rounds: int, loads: int
+) -> dict[Name, list[list[float]]]:
+    """As :func:`time_sessions`, ``loads`` times with sessions made anew; one list for each.
+
+    A session's memory lies elsewhere each time, which alone makes the very same network some
+    percent faster or slower: more rounds of one session do not average that out.
+    """
+    taken: dict[Name, list[list[float]]] = {name: [] for name in makers}
+    for number in range(loads):
+        with ExitStack() as stack:
+            sessions = {
+                name: stack.enter_context(closing(makers[name]()))
+                for name in list(makers)[:: 1 if number % 2 else -1]
+            }
+            for name, times in time_sessions(sessions, rounds).items():
+                taken[name].append(times)
+    return taken
+
+
 def call_of(session: Session, batch: int = 1) -> Callable[[], NetOutputs]:
     """A blocking run of ``batch`` pictures of noise."""
     spec = session.manifest.input
@@ -31,10 +52,15 @@ def call_of(session: Session, batch: int = 1) -> Callable[[], NetOutputs]:
 
 
 def take_turns(calls: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, list[float]]:
-    """Milliseconds of each call in each round; who begins changes from round to round."""
-    taken: dict[Name, list[float]] = {name: [] for name in calls}
+    """Milliseconds of each call in each round; who begins moves on by one from round to round.
+
+    Of three and more none follows itself, which would find its memory still in the caches.
+    """
+    names = list(calls)
+    taken: dict[Name, list[float]] = {name: [] for name in names}
     for number in range(_WARM_UP + rounds):
-        for name in list(calls)[:: 1 if number % 2 else -1]:
+        first = number % len(names)
+        for name in (*names[first:], *names[:first]):
             started = time.perf_counter()
             calls[name]()
             if number >= _WARM_UP:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgemtl.engine.ort import OrtSession
-from edgemtl.engine.timing import time_sessions
+from edgemtl.engine.timing import time_loads
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +28,14 @@ class Speed:
 
 
 def time_models(
-    paths: Mapping[str, Path], threads: int | None = None, rounds: int = 60
+    paths: Mapping[str, Path], threads: int | None = None, rounds: int = 60, loads: int = 6
 ) -> dict[str, Speed]:
-    """Batch 1 on ONNX Runtime, all models in turns, whoever begins changing from round to round."""
-    with ExitStack() as stack:
-        sessions = {
-            name: stack.enter_context(closing(OrtSession(path, threads=threads)))
-            for name, path in paths.items()
-        }
-        taken = time_sessions(sessions, rounds)
+    """Batch 1 on ONNX Runtime, all models in turns, whoever begins changing from round to round.
+
+    The ``rounds`` are spread over ``loads`` of the models (see ``time_loads``).
+    """
+    makers = {name: partial(OrtSession, path, threads=threads) for name, path in paths.items()}
+    taken = time_loads(makers, math.ceil(rounds / loads), loads)
     return {
         name: Speed(float(np.median(ms)), float(np.percentile(ms, 95)), paths[name].stat().st_size)
         for name, ms in taken.items()
