@@ -23,7 +23,7 @@ def bars(axes: Any, title: str, groups: Sequence[str], panel: Panel) -> None:
         at = [g + (k + 0.5) * width - 0.4 for g in range(len(groups))]
         shown = [0.0 if v is None else v for v in values]
         drawn = axes.bar(at, shown, width, label=name, color=COLOURS[k % len(COLOURS)])
-        labels = ["" if v is None else f"{v:.3g}" if v < 1000 else f"{v:.0f}" for v in values]
+        labels = ["" if v is None else _short(v) for v in values]
         axes.bar_label(drawn, labels, fontsize=6, padding=1)
     axes.set_xticks(range(len(groups)), groups, fontsize=8)
     axes.set_title(title, fontsize=9)
@@ -33,11 +33,17 @@ def bars(axes: Any, title: str, groups: Sequence[str], panel: Panel) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _short(value: float) -> str:
+    """Three figures, no zero before the point: neighbours must not touch."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}".removeprefix("0") or "0"
+
+
 def save(figure: Any, path: Path) -> None:
-    """The same bytes for the same figures: no date, no random names."""
+    """The same bytes for the same figures: no date, no random names; text that can be searched."""
     import matplotlib
 
-    with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "edgemtl"}):
+    settings = {"svg.hashsalt": "edgemtl", "svg.fonttype": "none"}
+    with atomic_path(path) as temporary, matplotlib.rc_context(settings):
         figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches="tight")
 
 
