@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +33,7 @@ _UNSTABLE = 0.1  # halves of a run may differ by this part of the median
 _CLOCK_DROP = 0.1
 _ENOUGH = 20  # frames, for a p95 and a drift that mean something
 _SPREAD = 1.5  # p95 / p50 of a network that does the same work every time
+_SETTLE = 5  # frames after a network was loaded anew
 
 
 class FrameSource(Protocol):
@@ -44,10 +46,15 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BenchConfig:
-    """``frames`` are measured after ``warmup`` others; a short source gives what it has."""
+    """``frames`` are measured after ``warmup`` others; a short source gives what it has.
+
+    They are spread over ``loads`` of the network, each some percent faster or slower than another
+    by where its memory lies: more frames of one load do not average that out.
+    """
 
     frames: int = 200
     warmup: int = 20
+    loads: int = 1
     min_score: float | None = None
 
 
@@ -82,6 +89,7 @@ class BenchReport:
     before: dict[str, float]
     after: dict[str, float]
     doubts: tuple[str, ...] = field(default=())
+    loads_ms: tuple[float, ...] = field(default=())  # inference, p50 of each of several
 
     @property
     def verdict(self) -> str:
@@ -106,6 +114,7 @@ class BenchReport:
             "source_size_hw": list(self.size_hw),
             "latency_ms": stages,
             "frames_per_second": round(self.fps, 2),
+            "infer_p50_of_loads": [round(ms, 4) for ms in self.loads_ms],
             "verdict": self.verdict,
             "doubts": list(self.doubts),
             "host": self.host,
@@ -121,6 +130,9 @@ class BenchReport:
         rows.append(["frames per second", f"{self.fps:.1f}"])
         rows.append([f"{self.model} ({self.precision}) on {self.backend}"])
         rows.append([f"{self.host['cpu']}, {self.host['cores']} cores, {self.frames} frames"])
+        if self.loads_ms:
+            least, most = min(self.loads_ms), max(self.loads_ms)
+            rows.append([f"infer, p50 of {len(self.loads_ms)} loads: {least:.2f} to {most:.2f} ms"])
         board = board_line(self.host)
         rows += [[board]] if board else []
         rows.append([f"verdict: {self.verdict}" + "".join(f"; {d}" for d in self.doubts)])
@@ -133,27 +145,45 @@ class BenchReport:
         write_text(path, latency_svg(title, bars, self.series_ms))
 
 
-def bench(session: Session, source: FrameSource, config: BenchConfig) -> BenchReport:
+def bench(
+    session: Session,
+    source: FrameSource,
+    config: BenchConfig,
+    again: Callable[[], Session] | None = None,
+) -> BenchReport:
     """Measure ``session`` over the frames of ``source``, which is closed.
 
-    Raises SourceError if there is no frame after the warm-up.
+    ``again`` opens the same network for each further load of ``config.loads``; what it opens is
+    closed. Raises SourceError if there is no frame after the warm-up.
     """
     times: dict[str, list[int]] = {name: [] for name in (*STAGES, TOTAL)}
-    wanted = config.warmup + config.frames
+    loads: list[list[int]] = []
+    parts = _parts(config, 1 if again is None else config.loads)
     size_hw = (0, 0)
     before: dict[str, float] = {}
-    with closing(source):
+    with closing(source), ExitStack() as opened:
         passes = _Passes(session, config)
-        for number, (frame, decode_ns) in enumerate(track(_timed(source, wanted), "bench", wanted)):
-            if number == config.warmup:
-                before = conditions()
-            spent = {"decode": decode_ns, **passes.run(frame)}
-            size_hw = frame.size_hw
-            if number >= config.warmup:
-                for name, value in spent.items():
-                    times[name].append(value)
-                times[TOTAL].append(sum(spent.values()))
-    if not times[TOTAL]:
+        wanted = sum(skipped + counted for skipped, counted in parts)
+        frames = iter(track(_timed(source, wanted), "bench", wanted))
+        for skipped, counted in parts:
+            if loads and again is not None:
+                opened.close()
+                passes.session = opened.enter_context(closing(again()))
+            infer: list[int] = []
+            for number, (frame, decode_ns) in enumerate(islice(frames, skipped + counted)):
+                if number == skipped and not before:
+                    before = conditions()
+                spent = {"decode": decode_ns, **passes.run(frame)}
+                size_hw = frame.size_hw
+                if number >= skipped:
+                    for name, value in spent.items():
+                        times[name].append(value)
+                    times[TOTAL].append(sum(spent.values()))
+                    infer.append(spent["infer"])
+            if not infer:
+                break
+            loads.append(infer)
+    if not loads:
         raise SourceError(
             f"source: it ended within the warm-up of {config.warmup} frames",
             "use a longer source, or --warmup 0",
@@ -171,7 +201,16 @@ def bench(session: Session, source: FrameSource, config: BenchConfig) -> BenchRe
         before=before,
         after=after,
         doubts=tuple(_doubts(times["infer"], before, after)),
+        loads_ms=tuple(statistics.median(infer) / 1e6 for infer in loads) if loads[1:] else (),
     )
+
+
+def _parts(config: BenchConfig, loads: int) -> list[tuple[int, int]]:
+    """For each load, how many frames to skip and to count then; every load counts one or more."""
+    loads = min(loads, config.frames)
+    ends = [config.frames * load // loads for load in range(loads + 1)]
+    counted = [end - start for start, end in pairwise(ends)]
+    return [(_SETTLE if load else config.warmup, count) for load, count in enumerate(counted)]
 
 
 class _Passes:
@@ -179,14 +218,14 @@ class _Passes:
 
     def __init__(self, session: Session, config: BenchConfig) -> None:
         manifest = session.manifest
-        self._session = session
+        self.session = session
         self._tracker = Tracker(embedding_dim=manifest.embedding_dim)
         reported = manifest.min_score if config.min_score is None else config.min_score
         # as in a run: the tracker's second association takes detections too weak to report
         self._min_score = min(reported, self._tracker.config.min_score)
 
     def run(self, frame: Frame) -> dict[str, int]:
-        session, clock = self._session, time.perf_counter_ns
+        session, clock = self.session, time.perf_counter_ns
         at = [clock()]
         slot = session.acquire()
         geometry = ops.letterbox_frame(frame, session.input(slot)[0], session.manifest.input)

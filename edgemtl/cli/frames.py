@@ -122,6 +122,7 @@ def bench(
     source: Source,
     frames: Annotated[int, typer.Option(min=1, help="Measured frames.")] = 200,
     warmup: Annotated[int, typer.Option(min=0, help="Frames before them.")] = 20,
+    loads: Annotated[int, typer.Option(min=1, help="Load the network anew so often.")] = 1,
     plot: Annotated[Path | None, typer.Option(metavar="out.svg", help="Latency plot.")] = None,
     backend: Backend = "auto",
     threads: Threads = None,
@@ -146,7 +147,8 @@ def bench(
         drawn = None if plot is None else stack.enter_context(atomic_path(plot))
         network = Network(model, backend, threads, cuda_graph, rebuild)
         session = stack.enter_context(closing(network.open()))
-        report = measure(session, open_source(source), BenchConfig(frames=frames, warmup=warmup))
+        config = BenchConfig(frames=frames, warmup=warmup, loads=loads)
+        report = measure(session, open_source(source), config, network.like(session).open)
         if drawn is not None:
             report.plot_svg(drawn)
     if plot is not None:

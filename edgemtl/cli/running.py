@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,11 @@ class Network:
             say(f"{error.message}: building it again")
             say(build_again(Path(self.model)).text())
         return self._open()
+
+    def like(self, session: Session) -> Network:
+        """The same on the backend that ``session`` has, which nobody chooses a second time."""
+        name = session.backend.split()[0]
+        return replace(self, backend=name) if name in {"onnxruntime", "openvino"} else self
 
     def _open(self) -> Session:
         return open_model(self.model, self.backend, self.threads, self.cuda_graph)

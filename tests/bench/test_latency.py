@@ -98,6 +98,52 @@ def test_a_source_that_ends_within_the_warm_up(session: OrtSession, there: int) 
     assert source.closed == 1
 
 
+class Opened:
+    """Sessions that are counted while they are open."""
+
+    def __init__(self, session: OrtSession) -> None:
+        self._session, self.made, self.open = session, 0, 0
+
+    def again(self) -> Any:
+        self.made, self.open = self.made + 1, self.open + 1
+        assert self.open == 1, "one after the other"
+        return self
+
+    def close(self) -> None:
+        self.open -= 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+@pytest.mark.parametrize(
+    ("there", "frames", "loads", "measured", "made", "told"),
+    [
+        (90, 20, 1, 20, 0, 0),
+        (90, 20, 3, 20, 2, 3),
+        (90, 3, 8, 3, 2, 3),  # each load measures a frame at least
+        (14, 20, 2, 10, 1, 0),  # the source ends with the first
+        (22, 30, 3, 13, 2, 2),
+    ],
+)
+def test_frames_are_spread_over_loads_of_the_network(
+    session: OrtSession, there: int, frames: int, loads: int, measured: int, made: int, told: int
+) -> None:
+    source, opened = Frames(there), Opened(session)
+    config = BenchConfig(frames=frames, warmup=4, loads=loads)
+    report = bench(session, source, config, opened.again)
+    assert (report.frames, opened.made, opened.open, source.closed) == (measured, made, 0, 1)
+    assert len(report.loads_ms) == len(report.to_dict()["infer_p50_of_loads"]) == told
+    said = [str(row[0]) for row in report.rows() if "loads" in str(row[0])]
+    wanted = f"infer, p50 of {told} loads: {min(report.loads_ms):.2f} to " if told else ""
+    assert [words[: len(wanted)] for words in said] == [wanted] * bool(told)
+
+
+def test_one_load_where_nobody_opens_another(session: OrtSession) -> None:
+    report = bench(session, Frames(30), BenchConfig(frames=20, warmup=4, loads=3))
+    assert (report.frames, report.loads_ms) == (20, ())
+
+
 def test_the_total_is_the_sum_of_the_stages(session: OrtSession) -> None:
     report = bench(session, Frames(30, pause_s=0.002), BenchConfig(frames=25, warmup=5))
     parts = sum(report.stages[name].mean for name in STAGES)
@@ -164,7 +210,7 @@ def test_the_report_as_a_dict(report: BenchReport) -> None:
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert set(data) == {
         "model", "precision", "backend", "frames", "source_size_hw", "latency_ms",
-        "frames_per_second", "verdict", "doubts", "host", "before", "after",
+        "frames_per_second", "infer_p50_of_loads", "verdict", "doubts", "host", "before", "after",
     }  # fmt: skip
     assert list(data["latency_ms"]) == [*STAGES, "total"]
     for stage in data["latency_ms"].values():

@@ -240,6 +240,22 @@ def test_bench_reports_stages_and_writes_the_plot(
     assert "<svg" in plot.read_text(encoding="utf-8")
 
 
+def test_bench_tells_how_far_loads_of_the_network_differ(
+    cli: Cli, tiny: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgemtl.cli import running
+
+    plain, asked = running.open_model, []
+    monkeypatch.setattr(running, "open_model", lambda *a: asked.append(a[1]) or plain(*a))
+    done = cli("bench", tiny, "--source", clip, "--frames", 3, "--warmup", 1, "--loads", 2)
+    assert done.code == 0, done.err
+    assert "infer, p50 of 2 loads:" in done.out
+    assert asked == ["auto", asked[1]]
+    assert asked[1] in {"onnxruntime", "openvino"}, "the choice is not made again"
+    done = cli("bench", tiny, "--source", clip, "--loads", 0)
+    assert done.code == 2
+
+
 def test_track_follows_two_objects_that_cross(cli: Cli, tmp_path: Path) -> None:
     detections = tmp_path / "det.txt"
     lines = []
