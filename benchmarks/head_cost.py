@@ -6,7 +6,7 @@ The shipped networks `toy` (192x320) and `street` (320x416), in FP32 and in INT8
 frozen tables), against the very same graphs without the outputs of the two small heads and all that
 only these need: what an export of a network with detection alone holds. ONNX Runtime, one thread;
 the two graphs take turns picture by picture, and who begins changes every round. Processor time of
-the thread, which other programs on the machine disturb less than the clock's; both are in the file.
+the thread, which other programs on the machine disturb less than the clock's.
 Where its memory lies makes a graph some percent faster or slower each time that it is loaded, as
 much as is to be measured: the cost is the median over many loads, each the ratio of two medians,
 with a 95 % interval. Exits with 1 if it is more than 5 %.
@@ -19,6 +19,7 @@ import json
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import onnx
 import onnxruntime
 
 from edgemtl.bench.host import host_facts
+from edgemtl.engine.timing import take_turns
 from edgemtl.files import write_text
 from edgemtl.graph.cost import graph_cost
 from edgemtl.graph.file import load_model
@@ -38,8 +40,8 @@ ROOT = HERE.resolve().parent
 MODELS = ("toy", "street")
 MOST = 0.05
 DETECTION = ("boxes", "scores", "labels")
-WARM_UP, ROUNDS = 5, 30
-CLOCKS = {"processor": time.thread_time_ns, "clock": time.perf_counter_ns}
+ROUNDS = 30
+"""Of each load."""
 
 
 def detection_only(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -71,26 +73,17 @@ def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def one_load(graphs: dict[str, onnx.ModelProto]) -> dict[str, dict[str, float]]:
-    """Both graphs loaded anew: the median of each in ms, by clock and graph."""
+def one_load(graphs: dict[str, onnx.ModelProto]) -> dict[str, float]:
+    """Both graphs loaded anew: the median of each, ms of the thread's processor time."""
     sessions = {name: session_of(graph) for name, graph in graphs.items()}
     entry = sessions["all"].get_inputs()[0]
     low, high = (-128, 128) if entry.type == "tensor(int8)" else (0, 256)
     shape = (1, *entry.shape[1:])
     picture = np.random.default_rng(0).integers(low, high, shape)
     feed = {entry.name: picture.astype(np.int8 if low else np.uint8)}
-    taken: dict[str, dict[str, list[int]]] = {c: {n: [] for n in sessions} for c in CLOCKS}
-    for number in range(WARM_UP + ROUNDS):
-        for name in list(sessions)[:: 1 if number % 2 else -1]:
-            began = {clock: read() for clock, read in CLOCKS.items()}
-            sessions[name].run(None, feed)
-            for clock, read in CLOCKS.items():
-                if number >= WARM_UP:
-                    taken[clock][name].append(read() - began[clock])
-    return {
-        clock: {name: float(np.median(times)) / 1e6 for name, times in of.items()}
-        for clock, of in taken.items()
-    }
+    calls = {name: partial(session.run, None, feed) for name, session in sessions.items()}
+    taken = take_turns(calls, ROUNDS, time.thread_time)
+    return {name: float(np.median(ms)) for name, ms in taken.items()}
 
 
 def compare(model: onnx.ModelProto, loads: int) -> dict[str, Any]:
@@ -99,13 +92,14 @@ def compare(model: onnx.ModelProto, loads: int) -> dict[str, Any]:
     orders = [dict(list(graphs.items())[:: 1 if load % 2 else -1]) for load in range(loads)]
     found = [one_load(order) for order in orders]
     result: dict[str, Any] = {
-        name: {"gmac": graph_cost(graph).macs / 1e9} for name, graph in graphs.items()
+        name: {
+            "gmac": graph_cost(graph).macs / 1e9,
+            "processor_ms": float(np.median([one[name] for one in found])),
+        }
+        for name, graph in graphs.items()
     }
-    for clock in CLOCKS:
-        for name in graphs:
-            result[name][f"{clock}_ms"] = float(np.median([one[clock][name] for one in found]))
-        ratios = np.array([one[clock]["all"] / one[clock]["detection"] - 1 for one in found])
-        result[f"{clock}_cost"] = {"median": float(np.median(ratios)), "interval": interval(ratios)}
+    ratios = np.array([one["all"] / one["detection"] - 1 for one in found])
+    result["processor_cost"] = {"median": float(np.median(ratios)), "interval": interval(ratios)}
     return result
 
 

@@ -24,14 +24,15 @@ from typing import Any
 import numpy as np
 
 from edgemtl.bench.host import conditions, host_facts
+from edgemtl.engine.timing import take_turns
 from edgemtl.files import write_text
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 STEPS = 12
 """Steps that :func:`step_times` counts."""
-LOADS, WARM_UP = 24, 3
-"""How often :func:`latency` loads the models, and rounds that do not count after each."""
+LOADS = 24
+"""How often :func:`latency` loads the models."""
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 Json = dict[str, Any]
 
@@ -231,13 +232,9 @@ def latency(models: Mapping[str, Path], rounds: int) -> dict[str, list[float]]:
     loads = min(LOADS, rounds)
     for _ in range(loads):
         runs = {name: _runner(path) for name, path in models.items()}
-        for number in range(WARM_UP + math.ceil(rounds / loads)):
-            for name, run in runs.items():
-                # with one thread the network runs on the caller's
-                started = time.thread_time()
-                run()
-                if number >= WARM_UP:
-                    taken[name].append(1e3 * (time.thread_time() - started))
+        # with one thread the network runs on the caller's
+        for name, ms in take_turns(runs, math.ceil(rounds / loads), time.thread_time).items():
+            taken[name] += ms
     return taken
 
 

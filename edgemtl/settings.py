@@ -28,7 +28,10 @@ def read_settings(what: str, path: Path, kind: type[Model], example: str) -> Mod
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{what}: '{path}' cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"{what}: '{path}' cannot be read: {error.strerror}",
+            "check the path and its permissions",
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{what}: '{path}' is not TOML: {error}") from error
     try:

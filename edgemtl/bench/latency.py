@@ -157,7 +157,7 @@ def bench(
     closed. Raises SourceError if there is no frame after the warm-up.
     """
     times: dict[str, list[int]] = {name: [] for name in (*STAGES, TOTAL)}
-    loads: list[list[int]] = []
+    loads_ms: list[float] = []
     parts = _parts(config, 1 if again is None else config.loads)
     size_hw = (0, 0)
     before: dict[str, float] = {}
@@ -166,10 +166,10 @@ def bench(
         wanted = sum(skipped + counted for skipped, counted in parts)
         frames = iter(track(_timed(source, wanted), "bench", wanted))
         for skipped, counted in parts:
-            if loads and again is not None:
+            if loads_ms and again is not None:
                 opened.close()
                 passes.session = opened.enter_context(closing(again()))
-            infer: list[int] = []
+            known = len(times["infer"])
             for number, (frame, decode_ns) in enumerate(islice(frames, skipped + counted)):
                 if number == skipped and not before:
                     before = conditions()
@@ -179,11 +179,10 @@ def bench(
                     for name, value in spent.items():
                         times[name].append(value)
                     times[TOTAL].append(sum(spent.values()))
-                    infer.append(spent["infer"])
-            if not infer:
+            if len(times["infer"]) == known:
                 break
-            loads.append(infer)
-    if not loads:
+            loads_ms.append(statistics.median(times["infer"][known:]) / 1e6)
+    if not loads_ms:
         raise SourceError(
             f"source: it ended within the warm-up of {config.warmup} frames",
             "use a longer source, or --warmup 0",
@@ -201,7 +200,7 @@ def bench(
         before=before,
         after=after,
         doubts=tuple(_doubts(times["infer"], before, after)),
-        loads_ms=tuple(statistics.median(infer) / 1e6 for infer in loads) if loads[1:] else (),
+        loads_ms=tuple(loads_ms) if loads_ms[1:] else (),
     )
 
 

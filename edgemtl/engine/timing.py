@@ -51,18 +51,23 @@ def call_of(session: Session, batch: int = 1) -> Callable[[], NetOutputs]:
     return lambda: session.infer(pictures)
 
 
-def take_turns(calls: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, list[float]]:
+def take_turns(
+    calls: Mapping[Name, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[Name, list[float]]:
     """Milliseconds of each call in each round; who begins moves on by one from round to round.
 
-    Of three and more none follows itself, which would find its memory still in the caches.
+    ``clock`` gives seconds. Of three and more none follows itself, which would find its memory
+    still in the caches.
     """
     names = list(calls)
     taken: dict[Name, list[float]] = {name: [] for name in names}
     for number in range(_WARM_UP + rounds):
         first = number % len(names)
         for name in (*names[first:], *names[:first]):
-            started = time.perf_counter()
+            started = clock()
             calls[name]()
             if number >= _WARM_UP:
-                taken[name].append(1e3 * (time.perf_counter() - started))
+                taken[name].append(1e3 * (clock() - started))
     return taken

@@ -198,7 +198,7 @@ def mosaic(
     """Four pictures of ONE data set around a random centre (YOLOv4, arXiv 2004.10934, 3.3).
 
     One set only, because what one set does not label another may. ``scene_of_class`` i32 [C]: the
-    image class that the class of the largest visible box names; without it the class is unknown.
+    image class that a largest box's class names; without it that of the mosaic is unknown.
     """
     h, w = net_hw
     cx, cy = int(rng.uniform(0.35, 0.65) * w), int(rng.uniform(0.35, 0.65) * h)
@@ -218,27 +218,31 @@ def mosaic(
             clip_truth(truth, warp_boxes(truth.boxes_src, view), frame, config.min_visible)
         )
     told = [p.attributes for p in parts if p.attributes is not None]  # of one set: all, or none
-    boxes = np.concatenate([p.boxes_net for p in parts])
-    labels = np.concatenate([p.labels for p in parts])
-    ignore = np.concatenate([p.ignore for p in parts])
-    scene = UNKNOWN
-    if scene_of_class is not None and len(boxes):
-        largest = int(_area(boxes).argmax())
-        if not ignore[largest]:
-            scene = int(scene_of_class[labels[largest]])
-    elif scene_of_class is not None and len({p.scene for p in parts}) == 1:
-        scene = parts[0].scene
     return Sample(
         colour(canvas, config, rng),
-        boxes,
-        labels,
+        np.concatenate([p.boxes_net for p in parts]),
+        np.concatenate([p.labels for p in parts]),
         np.concatenate([p.identities for p in parts]),
-        ignore,
-        scene,
+        np.concatenate([p.ignore for p in parts]),
+        UNKNOWN if scene_of_class is None else _scene_of(parts, scene_of_class),
         np.concatenate([p.confidence for p in parts]),
         np.concatenate([p.appearance for p in parts]),
         None if not told else np.concatenate(told),
     )
+
+
+def _scene_of(parts: list[Sample], scene_of_class: I32) -> int:
+    """The image class of the picture with the largest visible box, if that box is why it has it.
+
+    It is not where the set's rule leaves the box out: a teacher's, or one that is doubtful.
+    """
+    largest = [float(_area(p.boxes_net).max(initial=0.0)) for p in parts]
+    part = parts[int(np.argmax(largest))]
+    if not any(largest):
+        return part.scene if len({p.scene for p in parts}) == 1 else UNKNOWN
+    box = int(_area(part.boxes_net).argmax())
+    named = int(scene_of_class[part.labels[box]])
+    return named if named == part.scene and not part.ignore[box] else UNKNOWN
 
 
 def colour(pixels: U8, config: AugmentConfig, rng: np.random.Generator) -> U8:

@@ -268,13 +268,21 @@ def test_names_that_are_there_twice(tmp_path: Path, root: Path, head: str) -> No
         _load(tmp_path, FOLDER, root, head=head)
 
 
-def test_files_that_are_no_configuration(tmp_path: Path) -> None:
+def test_files_that_are_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (tmp_path, tmp_path / "gone.toml"):
         with pytest.raises(ConfigError, match="no file"):
             load_data(path, "train")
     (tmp_path / "a.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="is not TOML"):
         load_data(tmp_path / "a.toml", "train")
+
+    def refused(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(ConfigError, match=r"a\.toml' cannot be read: Permission denied") as told:
+        load_data(tmp_path / "a.toml", "train")
+    assert told.value.hint == "check the path and its permissions"
 
 
 def test_data_that_is_not_there_names_its_path(tmp_path: Path, root: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -145,17 +147,20 @@ SMALL, LARGE = (26, 26, 38, 38), (16, 16, 48, 48)
 @pytest.mark.parametrize(
     ("pictures", "scene"),
     [
-        ([((*SMALL, 0),), ((*LARGE, 1),), (), ((*SMALL, 0),)], 2),
-        ([((*LARGE, 0), (*SMALL, 1)), (), (), ((*SMALL, 1),)], 4),
-        ([((*SMALL, 0),), ((*LARGE, 2),), (), ()], UNKNOWN),
-        ([(), (), (), ()], 5),
+        ([(4, (*SMALL, 0)), (2, (*LARGE, 1)), (5,), (4, (*SMALL, 0))], 2),
+        ([(4, (*LARGE, 0), (*SMALL, 1)), (5,), (5,), (2, (*SMALL, 1))], 4),
+        ([(4, (*SMALL, 0)), (UNKNOWN, (*LARGE, 2)), (5,), (5,)], UNKNOWN),
+        ([(4, (*SMALL, 0)), (4, (*SMALL, 0), (*LARGE, 1)), (5,), (5,)], UNKNOWN),
+        ([(4, (*SMALL, 0)), (UNKNOWN, (*LARGE, 1)), (5,), (5,)], UNKNOWN),
+        ([(5,), (5,), (5,), (5,)], 5),
+        ([(5,), (5,), (5,), (4,)], UNKNOWN),
     ],
-    ids=["largest", "of one picture", "names no image class", "nothing"],
+    ids=["largest", "of one picture", "names none", "a teacher's", "doubtful", "no box", "odd"],
 )
 def test_the_largest_visible_box_names_the_image_class_of_a_mosaic(
-    pictures: list[tuple[tuple[int, int, int, int, int], ...]], scene: int
+    pictures: list[Any], scene: int
 ) -> None:
-    four = [labelled(*boxes, scene=5) for boxes in pictures]
+    four = [labelled(*boxes, scene=own) for own, *boxes in pictures]
     for seed in range(5):
         made = mosaic(four, (128, 128), STILL, np.random.default_rng(seed), SCENE_OF_CLASS)
         assert made.scene == scene
@@ -164,11 +169,9 @@ def test_the_largest_visible_box_names_the_image_class_of_a_mosaic(
 
 
 def test_a_mosaic_has_no_image_class_where_an_ignored_region_is_largest() -> None:
-    four = [labelled((*SMALL, 0), scene=4)] * 3 + [labelled((*LARGE, 1), ignore=0)]
-    rng = np.random.default_rng(0)
-    assert mosaic(four, (128, 128), STILL, rng, SCENE_OF_CLASS).scene == UNKNOWN
-    blank = [labelled(scene=4)] * 3 + [labelled(scene=5)]
-    assert mosaic(blank, (128, 128), STILL, rng, SCENE_OF_CLASS).scene == UNKNOWN
+    four = [labelled((*SMALL, 0), scene=4)] * 3 + [labelled((*LARGE, 1), scene=2, ignore=0)]
+    made = mosaic(four, (128, 128), STILL, np.random.default_rng(0), SCENE_OF_CLASS)
+    assert made.scene == UNKNOWN
 
 
 def test_warp_without_change_is_the_picture() -> None:
